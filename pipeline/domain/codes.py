@@ -1,7 +1,8 @@
 """Groups: how a coded equality answer becomes the group it is counted in, and which words name a group.
 
-A group is a string, ``<codeset>:<code>`` or ``unknown:<kind>``. The same letter means different things in different code
-lists, so a bare code is never a group. The lists themselves are data (``pipeline.reference``) and are passed in.
+A group is a string, ``<codeset>:<code>`` or ``unknown:<kind>``. The same letter means different things in
+different code lists, so a bare code is never a group. The lists themselves are data (``pipeline.reference``)
+and are passed in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,13 +24,15 @@ CHARACTERISTICS: Final = (
     "marital_status",
     "pregnancy_maternity",
 )
-"""The nine protected characteristics in the order of ``Transition.groups``. Appending is safe, reordering is not."""
+"""The nine protected characteristics in the order of ``Transition.groups``. Appending is safe, reordering is
+not."""
 
 CHARACTERISTIC_INDEX: Final = MappingProxyType({name: i for i, name in enumerate(CHARACTERISTICS)})
 
 UNKNOWN_KINDS: Final = ("not_asked", "no_response", "declined", "not_known", "withdrawn")
-"""Why an answer is absent. They are kept apart because they move for different reasons (Source: NSHCS 2022 tables part
-"Blank entry" from "Not stated"; Greenhouse parts "did not receive questions" from "no response")."""
+"""Why an answer is absent. They are kept apart because they move for different reasons (Source: NSHCS 2022
+tables part "Blank entry" from "Not stated"; Greenhouse parts "did not receive questions" from "no
+response")."""
 
 UNKNOWN_PREFIX: Final = "unknown:"
 UNKNOWN_NOT_KNOWN: Final = "unknown:not_known"
@@ -58,8 +61,8 @@ UNKNOWN_CODES: Final = MappingProxyType(
 )
 """Codes of the lists that say nothing but *why* nothing is known, and the kind they are counted as.
 
-"Not stated" is ``declined`` and not ``not_known``: the person was asked and did not say, while 99 is used where nobody
-asked or nobody could (Source: NHS Data Dictionary, ETHNIC CATEGORY, national codes Z and 99)."""
+"Not stated" is ``declined`` and not ``not_known``: the person was asked and did not say, while 99 is used
+where nobody asked or nobody could (Source: NHS Data Dictionary, ETHNIC CATEGORY, national codes Z and 99)."""
 
 _ETHNIC_LETTERS: Final = frozenset("ABCDEFGHJKLMNPRS")
 _ESR_CODE_LENGTH: Final = 2
@@ -71,7 +74,9 @@ class UnknownKindError(TerminalError):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        super().__init__(f"expected one of {', '.join(UNKNOWN_KINDS)} as kind of an unknown answer, found {kind!r}")
+        super().__init__(
+            f"expected one of {', '.join(UNKNOWN_KINDS)} as kind of an unknown answer, found {kind!r}"
+        )
 
 
 class UnknownCharacteristicError(TerminalError):
@@ -90,8 +95,8 @@ class UnknownGroupError(TerminalError):
         self.text = text
         self.accepted = tuple(accepted)
         super().__init__(
-            f"expected a group of {characteristic}, found {text!r}; accepted are a code, codeset:code, a label, "
-            f"or a pooled group: {', '.join(self.accepted)}"
+            f"expected a group of {characteristic}, found {text!r}; accepted are a code, codeset:code, "
+            f"a label, or a pooled group: {', '.join(self.accepted)}"
         )
 
 
@@ -99,9 +104,9 @@ class UnknownGroupError(TerminalError):
 def group_of(codeset: str | None, code: str | None, unknown: str | None) -> str:
     """Return the group an equality answer is counted in.
 
-    An ESR sub-code of the ethnic category (``CA`` English) is counted under its first letter, so that one employer's
-    finer form opens no group that others cannot have (Source: NHS Data Dictionary, extended ethnic codes). A code without
-    its code set cannot be read and is ``unknown:not_known``.
+    An ESR sub-code of the ethnic category (``CA`` English) is counted under its first letter, so that one
+    employer's finer form opens no group that others cannot have (Source: NHS Data Dictionary, extended ethnic
+    codes). A code without its code set cannot be read and is ``unknown:not_known``.
 
     Args:
         codeset: Name of the code list, such as ``nhs_ethnic_category`` or ``local:broad_ethnic_group``.
@@ -146,7 +151,7 @@ def is_unknown(group: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One code of a list: its label, the other words people use for it, and the kind if it means "unknown"."""
+    """One code of a list: its label, other words for it, and the kind of absence if it means one."""
 
     code: str
     label: str
@@ -172,7 +177,8 @@ class CodeList:
 class PooledGroup:
     """Several groups read as one (``BME``), over all code lists of the characteristic.
 
-    Pooled groups with the same ``level`` part the known values: ethnicity has ``broad`` (five) and ``binary`` (two).
+    Pooled groups with the same ``level`` part the known values: ethnicity has ``broad`` (five) and ``binary``
+    (two).
     """
 
     characteristic: str
@@ -226,7 +232,7 @@ class CodeLists:
         return tuple(group for one in self.lists_of(characteristic) for group in one.groups())
 
     def level_of(self, characteristic: str, level: str) -> tuple[PooledGroup, ...]:
-        """Return the pooled groups of one level, in list order; empty if the characteristic has no such level."""
+        """Return the pooled groups of one level, in list order; empty if there is no such level."""
         return tuple(p for p in self.pooled if p.characteristic == characteristic and p.level == level)
 
     def label(self, group: str) -> str:
@@ -234,7 +240,7 @@ class CodeLists:
         return self._labels.get(group, group)
 
     def is_listed(self, codeset: str, code: str) -> bool:
-        """Tell whether a code is in its list; codes of ``local:`` sets that are not listed here count as listed.
+        """Tell whether a code is in its list; codes of unlisted ``local:`` sets count as listed.
 
         Intake calls it to reject codes that no list knows before they open a group of their own.
         """
@@ -249,7 +255,8 @@ class CodeLists:
 
         Args:
             characteristic: One of ``CHARACTERISTICS``.
-            text: A pooled name (``BME``), a code (``A``), ``codeset:code``, a label (``White British``), an alias
+            text: A pooled name (``BME``), a code (``A``), ``codeset:code``, a label (``White British``), an
+                alias
                 (``men``), ``unknown`` or ``unknown:<kind>``. A pooled name wins over an equal code or label.
 
         Returns:
@@ -277,43 +284,43 @@ def _normalise(text: str) -> str:
 
 
 def _words_of(lists: CodeLists, characteristic: str) -> Mapping[str, GroupSelector]:
-    """Build word -> selector; earlier entries win: pooled names, full group names, codes, labels, aliases."""
-    words: dict[str, GroupSelector] = {}
-
-    def name(word: str, selector: GroupSelector) -> None:
-        words.setdefault(_normalise(word), selector)
-
-    for pooled in (p for p in lists.pooled if p.characteristic == characteristic):
-        selector = GroupSelector(characteristic, pooled.name, pooled.name, pooled.groups, is_pooled=True)
-        for word in (pooled.name, *pooled.aliases):
-            name(word, selector)
-    unknown_groups = {kind: UNKNOWN_PREFIX + kind for kind in UNKNOWN_KINDS}
-    name("unknown", GroupSelector(characteristic, "unknown", "unknown", frozenset(unknown_groups.values()), is_pooled=True))
+    """Build word -> selector; earlier words win: pooled names, full groups, codes, labels, aliases, kinds."""
     unknowns = {
-        kind: GroupSelector(characteristic, group, kind.replace("_", " "), frozenset((group,)))
-        for kind, group in unknown_groups.items()
+        kind: _one(characteristic, UNKNOWN_PREFIX + kind, kind.replace("_", " ")) for kind in UNKNOWN_KINDS
     }
-    for kind, selector in unknowns.items():
-        name(unknown_groups[kind], selector)
-    coded = [
-        (one.codeset, code, unknowns[code.unknown] if code.unknown else _selector(characteristic, one.codeset, code))
-        for one in lists.lists_of(characteristic)
-        for code in one.codes
+    every = frozenset(selector.name for selector in unknowns.values())
+    pooled = [
+        (word, GroupSelector(characteristic, p.name, p.name, p.groups, is_pooled=True))
+        for p in lists.pooled
+        if p.characteristic == characteristic
+        for word in (p.name, *p.aliases)
     ]
-    for codeset, code, selector in coded:
-        name(f"{codeset}:{code.code}", selector)
-    for _, code, selector in coded:
-        name(code.code, selector)
-    for _, code, selector in coded:
-        name(code.label, selector)
-    for _, code, selector in coded:
-        for alias in code.aliases:
-            name(alias, selector)
-    for kind, selector in unknowns.items():
-        name(kind, selector)
+    coded: list[tuple[str, Code, GroupSelector]] = []
+    for one in lists.lists_of(characteristic):
+        for code in one.codes:
+            group = f"{one.codeset}:{code.code}"
+            coded.append(
+                (
+                    group,
+                    code,
+                    unknowns[code.unknown] if code.unknown else _one(characteristic, group, code.label),
+                )
+            )
+    named = [
+        *pooled,
+        ("unknown", GroupSelector(characteristic, "unknown", "unknown", every, is_pooled=True)),
+        *((selector.name, selector) for selector in unknowns.values()),
+        *((group, selector) for group, _, selector in coded),
+        *((code.code, selector) for _, code, selector in coded),
+        *((code.label, selector) for _, code, selector in coded),
+        *((alias, selector) for _, code, selector in coded for alias in code.aliases),
+        *unknowns.items(),
+    ]
+    words: dict[str, GroupSelector] = {}
+    for word, selector in named:
+        words.setdefault(_normalise(word), selector)
     return MappingProxyType(words)
 
 
-def _selector(characteristic: str, codeset: str, code: Code) -> GroupSelector:
-    group = f"{codeset}:{code.code}"
-    return GroupSelector(characteristic, group, code.label, frozenset((group,)))
+def _one(characteristic: str, group: str, label: str) -> GroupSelector:
+    return GroupSelector(characteristic, group, label, frozenset((group,)))
