@@ -1,0 +1,1 @@
+"""One file a version of a record; a committed file never changes."""
