@@ -15,7 +15,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly venv=.venv
 readonly pom=deploy/kafka/pom.xml
-readonly jars=deploy/kafka/target/jars
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -101,7 +100,7 @@ prepare_python() {
 # Prints the major version, e.g. 17; fails where `java` is absent or only the stub that some systems ship.
 java_major() {
   local banner
-  banner=$(java -version 2>&1) || return 1
+  banner=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1) || return 1
   printf '%s\n' "$banner" | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1
 }
 
@@ -129,17 +128,31 @@ prepare_toolchain() {
     "maven), or set PARITYFLOW_BOOTSTRAP_SERVERS to a Kafka of your own"
 }
 
+# One place knows how the jars are fetched and where they are kept: pipeline/kafka_runtime.py.
+fetch_jars() {
+  "$venv/bin/python" - <<'PYTHON'
+import sys
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.kafka_runtime import find_java, kafka_jars
+
+try:
+    find_java()
+    kafka_jars(Path(".parityflow"))
+except PipelineError as error:
+    sys.exit(str(error))
+PYTHON
+}
+
 prepare_broker() {
   if [ -n "${PARITYFLOW_BOOTSTRAP_SERVERS:-}${PARITYFLOW_TEST_BOOTSTRAP:-}" ]; then return 0; fi
-  local stamp=$jars/.resolved wanted
-  wanted=$(digest "$pom")
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && has_java; then return 0; fi
+  local of_this_pom
+  of_this_pom=deploy/kafka/target/jars-$(digest "$pom" | cut -c 1-12)
+  if [ -d "$of_this_pom" ] && has_java; then return 0; fi
   prepare_toolchain
-  say "fetching the Kafka jars with Maven (43 MB, once)"
-  rm -rf "$jars"
-  retry mvn --batch-mode --quiet --file "$pom" dependency:copy-dependencies </dev/null >&2 ||
-    fail "Maven could not fetch the Kafka jars; see its lines above"
-  printf '%s' "$wanted" >"$stamp"
+  [ -d "$of_this_pom" ] || say "fetching the Kafka jars with Maven (43 MB, once)"
+  retry fetch_jars || fail "the Kafka jars are missing; see the lines above"
 }
 
 case "${1:-all}" in
