@@ -1,0 +1,1 @@
+"""Intake: what sources say becomes canonical records, without what names a person."""
