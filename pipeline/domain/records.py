@@ -198,6 +198,14 @@ class Transition(NamedTuple):
     contributions: Sequence[Contribution]
 
 
+class Ignored(NamedTuple):
+    """An input record that changed nothing on purpose, and why (repeated, erased, ...)."""
+
+    offset: int
+    index: int
+    reason: str
+
+
 class TransitionBatch(NamedTuple):
     """All that one chunk of one input partition changed; covers ``(from, to]`` even when nothing changed.
 
@@ -213,7 +221,7 @@ class TransitionBatch(NamedTuple):
     to_index: int
     appended_at: int
     fold_version: int
-    ignored: dict[str, int]
+    ignored: Sequence[Ignored]
     transitions: Sequence[Transition]
 
 
