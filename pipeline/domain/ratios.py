@@ -236,7 +236,8 @@ def newcombe(table: Table, confidence: float = CONFIDENCE) -> Interval | None:
 def fisher_p(table: Table) -> float:
     """Return the two-sided p-value of Fisher's exact test.
 
-    It is the probability of all tables as unlikely as this one or more, given its margins; one if only one table is possible. For a finished period only; not valid when looked at repeatedly.
+    It is the probability of all tables as unlikely as this one or more, given its margins; one if only one
+    table is possible. For a finished period only; not valid when looked at repeatedly.
 
     Source: Fisher, Journal of the Royal Statistical Society 98:39, 1935; sides as in scipy.stats.fisher_exact
     and R.
@@ -350,8 +351,8 @@ def _root(falling: Callable[[float], float]) -> float:
 def _hypergeometric_weights(table: Table) -> tuple[int, npt.NDArray[np.float64]]:
     """Return the first possible count of selected focal people, and a weight for it and each later one.
 
-    The likeliest count weighs 1. Each follows from its neighbour by a ratio of integers, starting at the likeliest: large tables lose no
-    precision.
+    The likeliest count weighs 1. Each weight follows from its neighbour by a ratio of integers, starting
+    there: large tables lose no precision.
     """
     first = max(0, table.selected - table.reference)
     last = min(table.selected, table.focal)
