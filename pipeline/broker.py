@@ -123,8 +123,8 @@ class EmbeddedBroker:
 
         Args:
             state_dir: its data is kept in ``kafka/`` below it.
-            port: where it listens on the loopback address; 0 takes the port of the last start if that is free,
-                else a free one.
+            port: where it listens on the loopback address; 0 takes the port of the last start if that is
+                free, else a free one.
             heap: Java heap, as in ``-Xmx``.
             overrides: further broker properties, which win over ours.
         """
@@ -283,7 +283,7 @@ class EmbeddedBroker:
     def _start_error(self, what: str) -> BrokerStartError:
         log = self._logs / "kafka.log"
         complaints = [line for line in last_lines(log, 200) if " ERROR " in line or " FATAL " in line]
-        console = last_lines(self._console_log, 5)
+        console = [line for line in last_lines(self._console_log, 200) if not line.startswith("\tat ")][-5:]
         return BrokerStartError(what, log if complaints else self._console_log, complaints[-5:] or console)
 
     @property

@@ -1,8 +1,9 @@
 """Child processes that cannot outlive this one, and the small files that say which of them run.
 
-A child gets a process group of its own, so that Ctrl-C in a terminal reaches only the parent, which stops its
-children in order. When the parent is gone without having stopped them, the kernel (Linux) or a watcher process
-(elsewhere) kills them: from a sudden death every part of the pipeline recovers exactly, from an orphan it does not.
+A child gets a process group of its own, so that Ctrl-C in a terminal reaches only the parent, which stops
+its children in order. When the parent is gone without having stopped them, the kernel (Linux) or a watcher
+process (elsewhere) kills them: every part of the pipeline recovers exactly from a sudden death, none from
+living on unseen beside its own successor.
 """
 
 import contextlib
@@ -36,8 +37,7 @@ except (ProcessLookupError, PermissionError):
 class TetheredProcess(subprocess.Popen[bytes]):
     """A process in a group of its own that dies when this process does.
 
-    On Linux the *thread* that starts it counts as the parent: start it from one that lives as long, best the main
-    one.
+    On Linux the *thread* that starts it counts as the parent: start it from one that lives as long as needed.
     """
 
     def __init__(

@@ -49,8 +49,8 @@ class JarsUnavailableError(TerminalError):
         self.pom = pom
         self.reason = reason
         super().__init__(
-            f"Maven could not fetch the embedded Kafka broker's jars of {pom}: {reason}. Check the network and "
-            f"Maven's settings (a mirror or proxy belongs into Maven's settings.xml), {_OR_A_CLUSTER}"
+            f"Maven could not fetch the embedded Kafka broker's jars of {pom}: {reason}. Check the network "
+            f"and Maven's settings (a mirror or proxy belongs into Maven's settings.xml), {_OR_A_CLUSTER}"
         )
 
 
@@ -93,8 +93,9 @@ def java_major_version(text: str) -> int | None:
 def kafka_jars(state_dir: Path) -> Path:
     """Return the folder of Kafka's jars, fetched by Maven on first use.
 
-    They are kept in ``deploy/kafka/target`` of a checkout and in the state folder of an installed application,
-    under a name that carries the hash of the pom: a new version is fetched, a half-fetched folder never used.
+    They are kept in ``deploy/kafka/target`` of a checkout and in the state folder of an installed
+    application, in a folder named after the pom's hash: a new version is fetched, a half-fetched folder never
+    used.
 
     Args:
         state_dir: the state folder.
