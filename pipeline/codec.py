@@ -1,36 +1,39 @@
-"""Records to bytes and back: Confluent's framing around Avro.
+"""Records to bytes and back: Confluent's framing around an Avro body.
 
-A value is byte 0, the schema id as 4 bytes big-endian, and the Avro body. Bytes that cannot be read are a value
-(``Rejected``), never an exception: bad input is expected and goes to the dead letters.
+A value is byte 0, the schema id as 4 bytes big-endian, and the body. Bytes that cannot be read are a value
+(``Rejected``), never an exception: bad input is expected and goes to the dead letters. A record that cannot be
+written is a fault of the caller and raises.
 """
 
-import io
 import struct
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import fastavro
-
-from pipeline.domain import records
+from pipeline.avro.compatibility import IncompatibleSchemasError
+from pipeline.avro.decoder import UNREADABLE, Decode, RecordClasses, compile_decoder
+from pipeline.avro.encoder import UNWRITABLE, Encode, compile_encoder
+from pipeline.avro.explain import explain
 from pipeline.domain.rejects import RejectReason
 from pipeline.errors import TerminalError
-from pipeline.schema_registry import LocalResolver, SchemaResolver
+from pipeline.record_classes import RECORD_CLASSES
+from pipeline.schema_registry import LocalResolver, SchemaResolver, UnknownRecordNameError
 
 __all__ = ["Codec", "Decoded", "LocalResolver", "Rejected", "SchemaResolver", "UnencodableRecordError"]
 
-HEADER = struct.Struct(">bI")
+HEADER = struct.Struct(">BI")
+HEADER_BYTES = HEADER.size
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A record that could be read."""
+    """A record that could be read, as its NamedTuple class; arrays are lists, nested records their classes."""
 
     record: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Bytes that could not be read, and why."""
+    """Bytes that could not be read: a value of ``RejectReason`` and what was found, free of personal values."""
 
     reason: str
     detail: str
@@ -41,81 +44,99 @@ class UnencodableRecordError(TerminalError):
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
-        super().__init__(f"{name} cannot be written: {problem}")
+        self.problem = problem
+        super().__init__(f"{name} cannot be written. {problem}; correct what makes the record")
 
 
 class Codec:
-    """Encodes and decodes every record of the project."""
+    """Encodes and decodes every record, with one compiled function per schema id.
 
-    def __init__(self, resolver: SchemaResolver) -> None:
+    Args:
+        resolver: says which schema an id stands for and which one a record is written with.
+        classes: class of each record by the name of its schema.
+    """
+
+    def __init__(self, resolver: SchemaResolver, classes: RecordClasses = RECORD_CLASSES) -> None:
         self._resolver = resolver
-        self._parsed: dict[int, Any] = {}
+        self._classes = classes
+        self._decoders: dict[bytes, Decode] = {}
+        self._encoders: dict[type, Encode] = {}
 
-    def encode(self, record: NamedTuple) -> bytes:
-        """Return the framed bytes of a record, written with its current schema."""
-        name = type(record).__name__
-        schema = self._resolver.current(name)
-        out = io.BytesIO()
-        out.write(HEADER.pack(0, schema.schema_id))
+    def encode(self, record: tuple[Any, ...]) -> bytes:
+        """Return the framed bytes of a record, written with its current schema.
+
+        Raises:
+            UnencodableRecordError: a value does not fit the schema.
+            UnknownRecordNameError: the record has no schema.
+            TransientError: the resolver cannot reach its registry.
+        """
+        encode = self._encoders.get(type(record)) or self._compile_encoder(type(record))
         try:
-            fastavro.schemaless_writer(out, self._parse(schema), _plain(record))
-        except Exception as error:
-            raise UnencodableRecordError(name, repr(error)) from error
-        return out.getvalue()
+            return encode(record)
+        except UNWRITABLE as error:
+            raise self._unencodable(record, error) from error
 
     def decode(self, data: bytes | None) -> Decoded | Rejected:
-        """Return the record in the bytes, or why there is none."""
+        """Return the record that the bytes hold, or why they hold none.
+
+        Raises:
+            TransientError: the resolver cannot reach its registry; nothing is known about the bytes.
+        """
         if not data:
-            return Rejected(RejectReason.EMPTY_VALUE, "no value")
-        if len(data) < HEADER.size or data[0] != 0:
-            return Rejected(RejectReason.WRONG_MAGIC, "expected byte 0 and a schema id")
-        schema_id = HEADER.unpack_from(data)[1]
-        schema = self._resolver.by_id(schema_id)
-        if schema is None:
-            return Rejected(RejectReason.UNKNOWN_SCHEMA, f"schema id {schema_id}")
-        body = io.BytesIO(data)
-        body.seek(HEADER.size)
+            return Rejected(RejectReason.EMPTY_VALUE, "expected a framed record, found no value")
+        decode = self._decoders.get(data[:HEADER_BYTES]) or self._compile_decoder(data)
+        if isinstance(decode, Rejected):
+            return decode
         try:
-            values = fastavro.schemaless_reader(body, self._parse(schema), None)
-        except Exception as error:
-            return Rejected(RejectReason.UNDECODABLE, f"{schema.name}: {type(error).__name__}")
-        if body.tell() != len(data):
+            record, end = decode(data, HEADER_BYTES)
+        except UNREADABLE as error:
+            return _undecodable(data, f"{type(error).__name__} while reading")
+        if end == len(data):
+            return Decoded(record)
+        if end > len(data):
+            return _undecodable(data, f"the last value ends {end - len(data)} bytes after the end")
+        return Rejected(
+            RejectReason.TRAILING_BYTES,
+            f"expected the end after {end} bytes of schema id {_schema_id(data)}, found {len(data)} bytes",
+        )
+
+    def _compile_decoder(self, data: bytes) -> Decode | Rejected:
+        if len(data) < HEADER_BYTES or data[0] != 0:
             return Rejected(
-                RejectReason.TRAILING_BYTES, f"{len(data) - body.tell()} bytes after {schema.name}"
+                RejectReason.WRONG_MAGIC,
+                f"expected byte 0 and a 4-byte schema id, found {len(data)} bytes beginning with {data[0]}",
             )
-        return Decoded(_build(schema.definition, values))
+        schema_id = _schema_id(data)
+        writer = self._resolver.by_id(schema_id)
+        if writer is None:
+            return Rejected(RejectReason.UNKNOWN_SCHEMA, f"no schema has the id {schema_id}")
+        try:
+            reader = self._resolver.current(writer.name)
+            decode = compile_decoder(writer.record, reader.record, self._classes)
+        except (UnknownRecordNameError, IncompatibleSchemasError) as error:
+            return Rejected(RejectReason.UNKNOWN_SCHEMA, f"schema id {schema_id}: {error}")
+        self._decoders[data[:HEADER_BYTES]] = decode
+        return decode
 
-    def _parse(self, schema: Any) -> Any:
-        if schema.schema_id not in self._parsed:
-            self._parsed[schema.schema_id] = fastavro.parse_schema(_without_logical_types(schema.definition))
-        return self._parsed[schema.schema_id]
+    def _compile_encoder(self, record_class: type) -> Encode:
+        schema = self._resolver.current(record_class.__name__)
+        header = HEADER.pack(0, schema.schema_id)
+        encode = self._encoders[record_class] = compile_encoder(schema.record, header, self._classes)
+        return encode
+
+    def _unencodable(self, record: tuple[Any, ...], error: Exception) -> UnencodableRecordError:
+        name = type(record).__name__
+        problem = explain(self._resolver.current(name).record, record, name)
+        return UnencodableRecordError(name, problem or f"found {type(error).__name__}")
 
 
-def _without_logical_types(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
-    if isinstance(schema, list):
-        return [_without_logical_types(item) for item in schema]
-    return schema
+def _schema_id(data: bytes) -> int:
+    found: int = HEADER.unpack_from(data)[1]
+    return found
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        return {key: _plain(item) for key, item in value._asdict().items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _build(schema: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(schema, list):
-        return _build(schema[1], value)
-    if isinstance(schema, dict):
-        if schema["type"] == "record":
-            made = [_build(field["type"], value[field["name"]]) for field in schema["fields"]]
-            return getattr(records, schema["name"])(*made)
-        if schema["type"] == "array":
-            return [_build(schema["items"], item) for item in value]
-    return value
+def _undecodable(data: bytes, problem: str) -> Rejected:
+    return Rejected(
+        RejectReason.UNDECODABLE,
+        f"schema id {_schema_id(data)} did not write these {len(data)} bytes: {problem}",
+    )

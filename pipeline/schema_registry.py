@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol, Self
 
+from pipeline.avro.definition import Record, read_record
 from pipeline.errors import TerminalError
 
 
@@ -28,19 +29,18 @@ class UnknownRecordNameError(TerminalError):
 
     def __init__(self, name: str, known: list[str]) -> None:
         self.name = name
-        super().__init__(
-            f"no schema id for record {name!r}; known: {', '.join(known)}. Add it to schemas/ids.json"
-        )
+        super().__init__(f"no schema id for record {name!r}; known: {', '.join(known)}. Add it to schemas/ids.json")
 
 
 @dataclass(frozen=True, slots=True)
 class RecordSchema:
-    """One version of the schema of one record."""
+    """One version of the schema of one record: ``definition`` is its JSON, ``record`` what it means."""
 
     schema_id: int
     name: str
     version: int
     definition: dict[str, Any]
+    record: Record
 
 
 class SchemaResolver(Protocol):
@@ -54,7 +54,9 @@ class SchemaResolver(Protocol):
         """
 
     def current(self, name: str) -> RecordSchema:
-        """Return the schema that records of this name are written with.
+        """Return the schema that records of this name are written with: the one that comes with this program.
+
+        A registry may know a newer one; this program can neither write it nor read it, and must not try.
 
         Raises:
             UnknownRecordNameError: there is none.
@@ -117,4 +119,4 @@ def _read_schema(folder: Any, schema_id: int, entry: dict[str, Any]) -> RecordSc
         raise SchemaFilesError(f"id {schema_id} cannot be read ({error!r})") from error
     if definition["name"] != name:
         raise SchemaFilesError(f"id {schema_id} says {name}, its file {file} defines {definition['name']}")
-    return RecordSchema(schema_id=schema_id, name=name, version=version, definition=definition)
+    return RecordSchema(schema_id, name, version, definition, read_record(definition))
