@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint format bench lock clean setup setup-python
+.PHONY: help demo test check lint format bench lock docs clean setup setup-python
 
 BIN := .venv/bin
 
@@ -39,6 +39,9 @@ bench: setup ## measure; writes benchmarks/results/*.json with the machine and v
 
 lock: setup-python ## write requirements.lock anew from pyproject.toml
 	deploy/setup/lock.sh
+
+docs: setup-python ## write the README's table of settings anew
+	$(BIN)/python -m pipeline.settings_table README.md
 
 clean: ## remove caches and build output; keeps .venv and the state folder (.parityflow)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info deploy/kafka/target
