@@ -8,8 +8,9 @@ from all that is known of it (``recount_rules``).
 
 import datetime as dt
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -60,7 +61,14 @@ class Recount:
         return dict(Counter(one.reason for one in self.rejected))
 
 
-def recount(inputs: Iterable[ArchivedInput], codec: Codec, *, partitions: int, timezone: str) -> Recount:
+def recount(
+    inputs: Iterable[ArchivedInput],
+    codec: Codec,
+    *,
+    partitions: int,
+    timezone: str,
+    keep_contributions: bool = True,
+) -> Recount:
     """Count everything again.
 
     Args:
@@ -68,32 +76,34 @@ def recount(inputs: Iterable[ArchivedInput], codec: Codec, *, partitions: int, t
         codec: Reads the values.
         partitions: Partitions of the input topic.
         timezone: Zone whose local days are counted, such as ``Europe/London``.
+        keep_contributions: Whether to return what each application adds; half a gigabyte for half a million.
 
     Returns:
-        The counts, the dead letters and what each application contributes.
+        The counts, the dead letters and, if kept, what each application contributes.
     """
     day_of = _local_days(timezone)
     logs: dict[int, list[ArchivedInput]] = {}
     for one in inputs:
         logs.setdefault(one.partition, []).append(one)
-    passes = []
+    cells: Counter[Cell] = Counter()
+    contributions: dict[tuple[str, str], tuple[Counted, ...]] = {}
+    rejected: list[RejectedInput] = []
+    ignored: Counter[str] = Counter()
     for partition in sorted(logs):
         reading = Reading(partition, partitions, codec, day_of)
         for one in sorted(logs[partition], key=lambda i: i.offset):
             reading.take(one)
-        passes.append(reading)
-    contributions: dict[tuple[str, str], tuple[Counted, ...]] = {}
-    for reading in passes:
+        rejected += reading.rejected
+        ignored += reading.ignored
         for name, organisation in reading.organisations.items():
-            for root, counted in (
-                *organisation.departed,
-                *organisation.count(organisation.clusters(), day_of),
-            ):
-                contributions[name, root] = (*contributions.get((name, root), ()), *counted)
-    ignored = sum((reading.ignored for reading in passes), Counter())
+            in_the_end = organisation.count(organisation.clusters(), day_of)
+            for root, counted in itertools.chain(organisation.departed, in_the_end):
+                _add(cells, name, counted)
+                if keep_contributions:
+                    contributions[name, root] = (*contributions.get((name, root), ()), *counted)
     return Recount(
-        cells=_cells(contributions),
-        rejected=tuple(one for reading in passes for one in reading.rejected),
+        cells=dict(cells),
+        rejected=tuple(rejected),
         ignored=dict(ignored),
         contributions=contributions,
         ends={partition: max(one.offset for one in log) for partition, log in logs.items()},
@@ -111,12 +121,9 @@ def _local_days(timezone: str) -> Callable[[int], int]:
     return lambda ms: day_of_minute(ms // 60_000)
 
 
-def _cells(contributions: Mapping[tuple[str, str], Iterable[Counted]]) -> dict[Cell, int]:
-    cells: Counter[Cell] = Counter()
-    for (organisation, _), counted in contributions.items():
-        for one in counted:
-            place = (organisation, one.day, one.kind, one.name, one.outcome)
-            cells[Cell(*place, None, None)] += 1
-            for characteristic, group in zip(CHARACTERISTICS, one.groups, strict=True):
-                cells[Cell(*place, characteristic, group)] += 1
-    return dict(cells)
+def _add(cells: Counter[Cell], organisation: str, counted: Iterable[Counted]) -> None:
+    for one in counted:
+        place = (organisation, one.day, one.kind, one.name, one.outcome)
+        cells[Cell(*place, None, None)] += 1
+        for characteristic, group in zip(CHARACTERISTICS, one.groups, strict=True):
+            cells[Cell(*place, characteristic, group)] += 1
