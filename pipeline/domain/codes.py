@@ -74,9 +74,7 @@ class UnknownKindError(TerminalError):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        super().__init__(
-            f"expected one of {', '.join(UNKNOWN_KINDS)} as kind of an unknown answer, found {kind!r}"
-        )
+        super().__init__(f"expected one of {', '.join(UNKNOWN_KINDS)} as kind of an unknown answer, found {kind!r}")
 
 
 class UnknownCharacteristicError(TerminalError):
@@ -216,12 +214,14 @@ class CodeLists:
     content_hash: str = ""
     _words: Mapping[str, Mapping[str, GroupSelector]] = field(init=False, repr=False, compare=False)
     _labels: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _codesets: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         words = {characteristic: _words_of(self, characteristic) for characteristic in CHARACTERISTICS}
         labels = {s.name: s.label for selectors in words.values() for s in selectors.values()}
         object.__setattr__(self, "_words", MappingProxyType(words))
         object.__setattr__(self, "_labels", MappingProxyType(labels))
+        object.__setattr__(self, "_codesets", frozenset(one.codeset for one in self.lists))
 
     def lists_of(self, characteristic: str) -> tuple[CodeList, ...]:
         """Return the code lists that can answer a characteristic, the national one first."""
@@ -244,11 +244,10 @@ class CodeLists:
 
         Intake calls it to reject codes that no list knows before they open a group of their own.
         """
-        known = next((one for one in self.lists if one.codeset == codeset), None)
-        if known is None:
+        if codeset not in self._codesets:
             return codeset.startswith("local:")
         group = group_of(codeset, code, None)
-        return is_unknown(group) or any(group == f"{codeset}:{listed.code}" for listed in known.codes)
+        return is_unknown(group) or group in self._labels
 
     def resolve_group(self, characteristic: str, text: str) -> GroupSelector:
         """Return what a word selects; case, spaces and punctuation do not matter.
@@ -273,7 +272,7 @@ class CodeLists:
         if found is not None:
             return found
         codeset, _, code = text.strip().rpartition(":")
-        if code and codeset.startswith("local:") and not any(one.codeset == codeset for one in self.lists):
+        if code and codeset.startswith("local:") and codeset not in self._codesets:
             group = f"{codeset}:{code}"
             return GroupSelector(characteristic, group, group, frozenset((group,)))
         raise UnknownGroupError(characteristic, text, dict.fromkeys(s.label for s in words.values()))
@@ -285,9 +284,7 @@ def _normalise(text: str) -> str:
 
 def _words_of(lists: CodeLists, characteristic: str) -> Mapping[str, GroupSelector]:
     """Build word -> selector; earlier words win: pooled names, full groups, codes, labels, aliases, kinds."""
-    unknowns = {
-        kind: _one(characteristic, UNKNOWN_PREFIX + kind, kind.replace("_", " ")) for kind in UNKNOWN_KINDS
-    }
+    unknowns = {kind: _one(characteristic, UNKNOWN_PREFIX + kind, kind.replace("_", " ")) for kind in UNKNOWN_KINDS}
     every = frozenset(selector.name for selector in unknowns.values())
     pooled = [
         (word, GroupSelector(characteristic, p.name, p.name, p.groups, is_pooled=True))
