@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 
-# A folder is tested as soon as it holds tests.
-FAST_TESTS := $(wildcard tests/unit tests/property) pipeline/domain
+# A folder is tested as soon as it holds tests; the packages themselves for the examples in their docstrings.
+FAST_TESTS := $(wildcard tests/unit tests/property) pipeline agents sinks
 SLOW_TESTS := $(wildcard tests/integration tests/fault tests/e2e)
 
 help: ## list the targets
