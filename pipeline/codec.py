@@ -6,11 +6,13 @@ written is a fault of the caller and raises.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.avro.compatibility import IncompatibleSchemasError
 from pipeline.avro.decoder import UNREADABLE, Decode, RecordClasses, compile_decoder
+from pipeline.avro.definition import Record
 from pipeline.avro.encoder import UNWRITABLE, Encode, compile_encoder
 from pipeline.avro.explain import explain
 from pipeline.domain.rejects import RejectReason
@@ -33,9 +35,9 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Bytes that could not be read: a value of ``RejectReason`` and what was found, free of personal values."""
+    """Bytes that could not be read: why, and what was expected and found, free of personal values."""
 
-    reason: str
+    reason: RejectReason
     detail: str
 
 
@@ -99,6 +101,18 @@ class Codec:
             RejectReason.TRAILING_BYTES,
             f"expected the end after {end} bytes of schema id {_schema_id(data)}, found {len(data)} bytes",
         )
+
+    def head_decoder(self, record_class: type, head_class: Any) -> Callable[[bytes], Any]:
+        """Return a function that reads only the first fields of a record that was written with its current schema.
+
+        Args:
+            record_class: the record.
+            head_class: a class of its first fields, in order.
+        """
+        schema = self._resolver.current(record_class.__name__).record
+        head = Record(head_class.__name__, schema.fields[: len(head_class._fields)], schema.doc)
+        decode = compile_decoder(head, head, {head.name: head_class})
+        return lambda data: decode(data, HEADER_BYTES)[0]
 
     def _compile_decoder(self, data: bytes) -> Decode | Rejected:
         if len(data) < HEADER_BYTES or data[0] != 0:

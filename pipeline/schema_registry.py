@@ -7,6 +7,7 @@ default); a schema registry can take its place without the codec noticing.
 import json
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, Protocol, Self
 
 from pipeline.avro.definition import Record, read_record
@@ -70,18 +71,24 @@ class LocalResolver:
         self._by_id = {schema.schema_id: schema for schema in schemas}
         self._current: dict[str, RecordSchema] = {}
         for schema in sorted(schemas, key=lambda schema: schema.version):
+            older = self._current.get(schema.name)
+            if older and older.version == schema.version:
+                raise SchemaFilesError(f"{schema.name} version {schema.version} has two ids")
             self._current[schema.name] = schema
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the schemas that come with this version of the program.
+    def load(cls, folder: Traversable | None = None) -> Self:
+        """Read the schemas that come with this version of the program, or those of another folder.
 
         Raises:
             SchemaFilesError: the folder is incomplete or contradicts itself.
         """
-        folder = resources.files("schemas")
-        entries = json.loads(folder.joinpath("ids.json").read_text("utf-8"), object_pairs_hook=_unique_keys)
-        return cls([_read_schema(folder, int(schema_id), entry) for schema_id, entry in entries.items()])
+        folder = folder or resources.files("schemas")
+        try:
+            entries = json.loads(folder.joinpath("ids.json").read_text("utf-8"), object_pairs_hook=_unique_keys)
+        except (OSError, ValueError) as error:
+            raise SchemaFilesError(f"cannot be read ({error!r})") from error
+        return cls([_read_schema(folder, schema_id, entry) for schema_id, entry in entries.items()])
 
     def by_id(self, schema_id: int) -> RecordSchema | None:
         """Return the schema that the id stands for, or None."""
@@ -111,12 +118,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return unique
 
 
-def _read_schema(folder: Any, schema_id: int, entry: dict[str, Any]) -> RecordSchema:
+def _read_schema(folder: Traversable, schema_id: str, entry: dict[str, Any]) -> RecordSchema:
     try:
-        name, version, file = entry["name"], entry["version"], entry["file"]
+        number, name, version, file = int(schema_id), entry["name"], entry["version"], entry["file"]
         definition = json.loads(folder.joinpath(file).read_text("utf-8"))
-    except (KeyError, FileNotFoundError, json.JSONDecodeError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise SchemaFilesError(f"id {schema_id} cannot be read ({error!r})") from error
     if definition["name"] != name:
         raise SchemaFilesError(f"id {schema_id} says {name}, its file {file} defines {definition['name']}")
-    return RecordSchema(schema_id, name, version, definition, read_record(definition))
+    return RecordSchema(number, name, version, definition, read_record(definition))
