@@ -132,11 +132,15 @@ def _read_type(schema: Any, where: str, named: dict[str, AvroType]) -> AvroType:
     return read
 
 
-def _read_field(field: Mapping[str, Any], record: str, named: dict[str, AvroType]) -> Field:
-    return Field(
-        name=field["name"],
-        type=_read_type(field["type"], f"{record}.{field['name']}", named),
-        has_default="default" in field,
-        default=field.get("default"),
-        doc=field.get("doc", ""),
-    )
+def _read_field(field: Any, record: str, named: dict[str, AvroType]) -> Field:
+    match field:
+        case {"name": str(name), "type": written}:
+            return Field(
+                name=name,
+                type=_read_type(written, f"{record}.{name}", named),
+                has_default="default" in field,
+                default=field.get("default"),
+                doc=field.get("doc", ""),
+            )
+        case _:
+            raise UnsupportedSchemaError(record, field)
