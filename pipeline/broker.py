@@ -7,7 +7,6 @@ machines.
 import base64
 import json
 import signal
-import socket
 import sys
 import time
 import uuid
@@ -19,57 +18,22 @@ from typing import NoReturn, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.children import (
+from pipeline.errors import TerminalError
+from pipeline.kafka_properties import DATA_FOLDER, port_of, server_properties
+from pipeline.kafka_runtime import LOG_CONFIGURATION, find_java, kafka_jars
+from pipeline.loopback import HOST, accepts_connections, free_port, is_free
+from pipeline.private_files import (
     FolderLock,
-    TetheredProcess,
     last_lines,
     make_private_folder,
     open_private_log,
     write_json_atomically,
 )
-from pipeline.errors import TerminalError
-from pipeline.kafka_runtime import LOG_CONFIGURATION, find_java, kafka_jars
 from pipeline.settings import Settings
+from pipeline.tether import TetheredProcess
 
-HOST = "127.0.0.1"  # the embedded broker has no access control: only this machine may reach it
-LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024  # twice the largest state batch
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
-
-_PROPERTIES: Mapping[str, str] = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    # topics have one owner: `parityflow topics apply`
-    "auto.create.topics.enable": "false",
-    # one node holds the only copy; few partitions of the internal topics start faster
-    "default.replication.factor": "1",
-    "min.insync.replicas": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "1",
-    # a single worker need not wait for others to join; a killed one may be missed after a second
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "1000",
-    "message.max.bytes": str(LARGEST_MESSAGE_BYTES),
-    "replica.fetch.max.bytes": str(LARGEST_MESSAGE_BYTES),
-    # changelogs are compacted; 16 MiB hold 600,000 keys a pass, the default would be a quarter of the heap
-    "log.cleaner.enable": "true",
-    "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
-    "log.cleaner.threads": "1",
-    # sized for a machine that does other work too
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    "background.threads": "2",
-    "num.recovery.threads.per.data.dir": "2",
-}
 
 
 class BrokerAlreadyRunsError(TerminalError):
@@ -103,9 +67,7 @@ class BrokerStartError(TerminalError):
         self.what = what
         self.log = log
         shown = "".join(f"\n  {line}" for line in lines)
-        super().__init__(
-            f"{what}; its log {log} ends with:{shown}" if lines else f"{what} and left no log in {log}"
-        )
+        super().__init__(f"{what}; its log {log} ends with:{shown}" if lines else f"{what} and left no log in {log}")
 
 
 class EmbeddedBroker:
@@ -208,30 +170,19 @@ class EmbeddedBroker:
 
     def _choose_port(self) -> None:
         if self._requested_port:
-            if not _is_free(self._requested_port):
+            if not is_free(self._requested_port):
                 raise PortTakenError(self._requested_port)
             self.port = self._requested_port
             return
-        last = self.port or _last_port(self._properties)
-        self.port = last if last and _is_free(last) else _free_port()
+        last = self.port or port_of(self._properties)
+        self.port = last if last and is_free(last) else free_port()
 
     def _write_properties(self) -> None:
-        controller = _free_port()
-        lines = {
-            **_PROPERTIES,
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
-            "controller.quorum.voters": f"1@{HOST}:{controller}",
-            "log.dirs": str(self._home / "data").replace("\\", "\\\\"),
-            **self._overrides,
-        }
-        text = "".join(f"{key}={value}\n" for key, value in lines.items())
-        self._properties.write_text(
-            "# written at every start by pipeline/broker.py\n" + text, encoding="utf-8"
-        )
+        text = server_properties(self.port, free_port(), self._overrides)
+        self._properties.write_text(text, encoding="utf-8")
 
     def _format_storage(self, java: Path, jars: Path) -> None:
-        if (self._home / "data" / "meta.properties").exists():
+        if (self._home / DATA_FOLDER / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         tool = (
@@ -246,7 +197,7 @@ class EmbeddedBroker:
         process = self._java(java, jars, *tool)
         try:
             if not process.wait_for(_START_SECONDS) or process.returncode != 0:
-                raise self._start_error(f"Kafka's storage in {self._home / 'data'} could not be formatted")
+                raise self._start_error(f"Kafka's storage in {self._home / DATA_FOLDER} could not be formatted")
         finally:
             process.kill_group()
 
@@ -270,15 +221,11 @@ class EmbeddedBroker:
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         assert self._process is not None
-        while not (_accepts_connections(self.port) and _is_ready(self.bootstrap_servers)):
+        while not (accepts_connections(self.port) and _is_ready(self.bootstrap_servers)):
             if self._process.wait_for(0.1):
-                raise self._start_error(
-                    f"Kafka ended while it started (exit code {self._process.returncode})"
-                )
+                raise self._start_error(f"Kafka ended while it started (exit code {self._process.returncode})")
             if time.monotonic() > deadline:
-                raise self._start_error(
-                    f"Kafka did not answer at {self.bootstrap_servers} in {_START_SECONDS:.0f} s"
-                )
+                raise self._start_error(f"Kafka did not answer at {self.bootstrap_servers} in {_START_SECONDS:.0f} s")
 
     def _start_error(self, what: str) -> BrokerStartError:
         log = self._logs / "kafka.log"
@@ -303,7 +250,7 @@ def read_broker_file(state_dir: Path) -> tuple[str, int] | None:
 def embedded_broker_answers(state_dir: Path) -> bool:
     """Say whether the embedded broker of a state folder is announced and takes connections."""
     known = read_broker_file(state_dir)
-    return known is not None and _accepts_connections(int(known[0].rpartition(":")[2]))
+    return known is not None and accepts_connections(int(known[0].rpartition(":")[2]))
 
 
 class _StopRequested(BaseException):
@@ -344,9 +291,7 @@ def run_broker(settings: Settings) -> int:
 
 def _request_stop(_number: int, _frame: FrameType | None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # the stop that begins now is not to be interrupted by a second one
+        signal.signal(number, signal.SIG_IGN)  # the stop that begins now is not to be interrupted by a second one
     raise _StopRequested
 
 
@@ -362,39 +307,3 @@ def _is_ready(bootstrap: str) -> bool:
         return bool(admin.list_topics(timeout=2).brokers)
     except KafkaException:
         return False
-
-
-def _accepts_connections(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as Java does: old connections do not count
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _last_port(properties: Path) -> int:
-    """Return the port of the last start; 0 when there was none."""
-    try:
-        lines = properties.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return 0
-    addresses = [line.rpartition(":")[2] for line in lines if line.startswith("advertised.listeners=")]
-    return int(addresses[0]) if addresses else 0
