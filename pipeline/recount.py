@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 
 from pipeline.codec import Codec
 from pipeline.domain.codes import CHARACTERISTICS
-from pipeline.recount_log import ArchivedInput, Reading, RejectedInput
+from pipeline.recount_log import ArchivedInput, InputRecord, Reading, RejectedInput
 from pipeline.recount_rules import Counted
 
-__all__ = ["ArchivedInput", "Cell", "Counted", "Recount", "RejectedInput", "recount"]
+__all__ = ["ArchivedInput", "Cell", "Counted", "InputRecord", "Recount", "RejectedInput", "recount"]
 
 _EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 
@@ -62,7 +62,7 @@ class Recount:
 
 
 def recount(
-    inputs: Iterable[ArchivedInput],
+    inputs: Iterable[InputRecord],
     codec: Codec,
     *,
     partitions: int,
@@ -72,7 +72,7 @@ def recount(
     """Count everything again.
 
     Args:
-        inputs: The archived input log from its beginning, in any order across partitions and within.
+        inputs: The archived input log from its beginning, each partition in the order of its offsets.
         codec: Reads the values.
         partitions: Partitions of the input topic.
         timezone: Zone whose local days are counted, such as ``Europe/London``.
@@ -80,20 +80,20 @@ def recount(
 
     Returns:
         The counts, the dead letters and, if kept, what each application contributes.
+
+    Raises:
+        ArchiveOrderError: A record comes twice or before an earlier one of its partition.
     """
     day_of = _local_days(timezone)
-    logs: dict[int, list[ArchivedInput]] = {}
+    readings: dict[int, Reading] = {}
     for one in inputs:
-        logs.setdefault(one.partition, []).append(one)
+        if one.partition not in readings:
+            readings[one.partition] = Reading(one.partition, partitions, codec, day_of)
+        readings[one.partition].take(one)
     cells: Counter[Cell] = Counter()
     contributions: dict[tuple[str, str], tuple[Counted, ...]] = {}
-    rejected: list[RejectedInput] = []
     ignored: Counter[str] = Counter()
-    for partition in sorted(logs):
-        reading = Reading(partition, partitions, codec, day_of)
-        for one in sorted(logs[partition], key=lambda i: i.offset):
-            reading.take(one)
-        rejected += reading.rejected
+    for reading in readings.values():
         ignored += reading.ignored
         for name, organisation in reading.organisations.items():
             in_the_end = organisation.count(organisation.clusters(), day_of)
@@ -103,10 +103,10 @@ def recount(
                     contributions[name, root] = (*contributions.get((name, root), ()), *counted)
     return Recount(
         cells=dict(cells),
-        rejected=tuple(rejected),
+        rejected=tuple(sorted(one for reading in readings.values() for one in reading.rejected)),
         ignored=dict(ignored),
         contributions=contributions,
-        ends={partition: max(one.offset for one in log) for partition, log in logs.items()},
+        ends={partition: reading.last_offset for partition, reading in readings.items()},
     )
 
 

@@ -9,7 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.codec import Codec, Rejected
 from pipeline.domain.records import (
@@ -22,6 +22,7 @@ from pipeline.domain.records import (
     VacancyEvent,
 )
 from pipeline.domain.rejects import RejectReason
+from pipeline.errors import TerminalError
 from pipeline.recount_rules import (
     Answered,
     Counted,
@@ -50,15 +51,50 @@ _OF_AN_ORGANISATION: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedInput:
-    """One record of the input log as history archived it, unread."""
+class InputRecord(Protocol):
+    """One record of the input log, unread, however it is held."""
+
+    @property
+    def partition(self) -> int:
+        """Partition it was found in."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the partition."""
+
+    @property
+    def append_ms(self) -> int:
+        """When the broker appended it, milliseconds since 1970 in UTC."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key as it was."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value as it was."""
+
+
+class ArchivedInput(NamedTuple):
+    """One record of the input log as history archived it."""
 
     partition: int
     offset: int
     append_ms: int
     key: bytes | None
     value: bytes | None
+
+
+class ArchiveOrderError(TerminalError):
+    """The archive gives a record twice or out of order: what a record does depends on those before it."""
+
+    def __init__(self, partition: int, offset: int, last: int) -> None:
+        self.partition = partition
+        self.offset = offset
+        super().__init__(
+            f"partition {partition} of the archive: expected an offset after {last}, found {offset}; the history "
+            "file does not hold the input log as it was"
+        )
 
 
 class RejectedInput(NamedTuple):
@@ -138,9 +174,7 @@ class Organisation:
             for known in (self.happenings, self.answers, self.last_time):
                 known.pop(application_id, None)
 
-    def count(
-        self, clusters: Iterable[set[str]], day_of: Callable[[int], int]
-    ) -> Iterator[tuple[str, list[Counted]]]:
+    def count(self, clusters: Iterable[set[str]], day_of: Callable[[int], int]) -> Iterator[tuple[str, list[Counted]]]:
         """Yield (root, what it adds) of each application of the clusters, from what is known by now."""
 
         def vacancy_of(vacancy_id: str | None) -> Vacancy:
@@ -164,12 +198,16 @@ class Reading:
     partitions: int
     codec: Codec
     day_of: Callable[[int], int]
+    last_offset: int = -1
     organisations: dict[str, Organisation] = field(default_factory=dict)
     rejected: list[RejectedInput] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def take(self, one: ArchivedInput) -> None:
+    def take(self, one: InputRecord) -> None:
         """Read the next record of the log."""
+        if one.offset <= self.last_offset:
+            raise ArchiveOrderError(one.partition, one.offset, self.last_offset)
+        self.last_offset = one.offset
         record, reason = self._read(one)
         if reason is None and isinstance(record, Tick):
             self._let_leave(record.minute * 60_000 - KEPT_MS)
@@ -178,7 +216,7 @@ class Reading:
         if reason is not None:
             self.rejected.append(RejectedInput(one.partition, one.offset, str(reason)))
 
-    def _read(self, one: ArchivedInput) -> tuple[Any, str | None]:
+    def _read(self, one: InputRecord) -> tuple[Any, str | None]:
         """Return the record, or why its bytes make it unreadable or its place is wrong."""
         if one.value is not None and len(one.value) > LARGEST_VALUE:
             return None, RejectReason.TOO_LARGE
@@ -188,7 +226,7 @@ class Reading:
         record = decoded.record
         return record, None if isinstance(record, Tick) else self._misplaced(record, one)
 
-    def _misplaced(self, record: Any, one: ArchivedInput) -> str | None:
+    def _misplaced(self, record: Any, one: InputRecord) -> str | None:
         if one.key is None:
             return RejectReason.MISSING_KEY
         if not isinstance(record, _OF_AN_ORGANISATION):

@@ -168,8 +168,7 @@ def groups_answered(
 ) -> tuple[tuple[str, str], ...]:
     """Return (characteristic, group) of each answer of one record, in its order."""
     return tuple(
-        (characteristic, group_of(codeset, code, unknown))
-        for characteristic, codeset, code, unknown in answers
+        (characteristic, group_of(codeset, code, unknown)) for characteristic, codeset, code, unknown in answers
     )
 
 
@@ -186,9 +185,7 @@ def _arrivals(walk: Walk) -> Iterable[_Fact]:
 def _outcomes(walk: Walk, vacancy: Vacancy) -> Iterable[_Fact]:
     ending, applied_day = walk.ending, walk.reached["applied"].day
     refused = ending.refused if ending is not None else None
-    is_past_longlist = any(
-        stage in walk.reached for stage in ("shortlisted", "offered", "accepted", "started")
-    )
+    is_past_longlist = any(stage in walk.reached for stage in ("shortlisted", "offered", "accepted", "started"))
     if vacancy.has_longlist or "longlisted" in walk.reached or refused == "longlisted":
         may_be_void = vacancy.has_longlist and not is_past_longlist
         yield from _decided(

@@ -41,9 +41,7 @@ _BEFORE_OFFER: Final = ("applied", "longlisted", "shortlisted", "interview_invit
 _FROM_OFFER: Final = ("offered", "offer_accepted", "start_booked", "cleared", "started", "inducted")
 _ENDINGS: Final = ("reserved", "did_not_attend", "rejected", "withdrawn", "offer_declined", "offer_withdrawn")
 _UNDOING: Final = ("reinstated", "hire_undone")
-_SAME_INSTANT: Final = {
-    kind: rank for rank, kind in enumerate((*_BEFORE_OFFER, *_FROM_OFFER, *_ENDINGS, *_UNDOING))
-}
+_SAME_INSTANT: Final = {kind: rank for rank, kind in enumerate((*_BEFORE_OFFER, *_FROM_OFFER, *_ENDINGS, *_UNDOING))}
 """What happened at the same millisecond is read in the order of the pathway; all other kinds come last."""
 
 

@@ -15,6 +15,7 @@ from pipeline.domain.records import (
 )
 from pipeline.domain.rejects import RejectReason
 from pipeline.recount import Cell, Recount, recount
+from pipeline.recount_log import ArchiveOrderError
 from pipeline.topics import partition_of
 from tests.archive import PARTITIONS, InputLog
 
@@ -578,3 +579,9 @@ def test_cells_count_people_of_several_applications() -> None:
     assert counted.cells[everyone] == 2
     assert counted.cells[men] == 1
     assert counted.ends == {partition_of(b"RXX", PARTITIONS): 2}
+
+
+def test_an_archive_out_of_order_is_refused() -> None:
+    log = InputLog(APPENDED).add(story("applied@0 rejected@5"))
+    with pytest.raises(ArchiveOrderError, match="expected an offset after 1, found 0"):
+        recount(log.inputs[::-1], log.codec, partitions=PARTITIONS, timezone="Europe/London")
