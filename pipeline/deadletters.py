@@ -42,8 +42,9 @@ def dead_letter(
     value: bytes | None,
     keep_original: bool = True,
 ) -> DeadLetterMessage:
-    """Return the dead letter of one record; counted once by (topic, partition, offset), however often it is
-    sent.
+    """Return the dead letter of one record.
+
+    It is counted once by (topic, partition, offset), however often it is sent.
 
     Args:
         codec: encodes the ``DeadLetter``.

@@ -61,9 +61,7 @@ def fields_of(name: str) -> RecordFields:
     return _record_fields(LocalResolver.load().current(name).definition)
 
 
-def fill(
-    fields: RecordFields, source: Mapping[str, Any], on_unknown: Callable[[str, Any], None]
-) -> list[Any]:
+def fill(fields: RecordFields, source: Mapping[str, Any], on_unknown: Callable[[str, Any], None]) -> list[Any]:
     """Return the values of a record by position; what is neither given nor has a default is ``MISSING``.
 
     Args:
@@ -154,9 +152,7 @@ def _text(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise Unacceptable(
-                "text in valid Unicode (half of a surrogate pair was found)", MISSING
-            ) from None
+            raise Unacceptable("text in valid Unicode (half of a surrogate pair was found)", MISSING) from None
     return value
 
 

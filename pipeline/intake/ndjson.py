@@ -14,9 +14,13 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from pipeline.domain.records import (
+    Answer,
     ApplicationEvent,
+    Check,
     Control,
     EqualityAnswers,
+    Offer,
+    TableCount,
     VacancyEqualityTable,
     VacancyEvent,
 )
@@ -63,6 +67,11 @@ class Problem(NamedTuple):
         where = f"line {self.line}" + (f", field {self.field}" if self.field else "")
         return f"{where}: expected {self.expected}, found {self.found}"
 
+    def detail(self) -> str:
+        """Return it for the dead letters: no value that was found, no field name that is not ours."""
+        ours = [part for part in self.field.split(".") if part.isdigit() or part in _OUR_FIELDS]
+        return f"field {'.'.join(ours) or '?'}: expected {self.expected}"
+
 
 class LineReader:
     """Reads lines of one source to records; counts what it ignored."""
@@ -90,9 +99,7 @@ class LineReader:
         try:
             return self._record(source)
         except Unacceptable as problem:
-            return Problem(
-                number, problem.field, problem.expected, _shown(problem.found), problem.is_personal
-            )
+            return Problem(number, problem.field, problem.expected, _shown(problem.found), problem.is_personal)
 
     def _record(self, source: dict[str, Any]) -> Canonical:
         named = source.pop("record", MISSING)
@@ -122,6 +129,10 @@ class LineReader:
         else:
             self.unknown_fields["(other names)"] += 1
 
+
+_OUR_FIELDS: Final = frozenset(
+    {"record"} | {name for cls in (*RECORD_NAMES.values(), Answer, TableCount, Check, Offer) for name in cls._fields}
+)
 
 _NO_PERSONAL_DATA: Final = (
     "no personal data: remove this field from the export (names, contacts, birth dates and NI numbers are "
@@ -196,9 +207,7 @@ def write_line(record: Canonical) -> bytes:
         b'{"record":"control","event_id":"c1","event_time":"1970-01-02T0'
     """
     out: dict[str, Any] = {"record": _NAME_OF[type(record)]}
-    is_implied = (
-        isinstance(record, ApplicationEvent | VacancyEvent) and record.observed_time == record.event_time
-    )
+    is_implied = isinstance(record, ApplicationEvent | VacancyEvent) and record.observed_time == record.event_time
     value: Any
     for name, value in zip(record._fields, record, strict=True):
         if value is None or (name == "observed_time" and is_implied):
@@ -242,9 +251,7 @@ def _check_coded(answer: Any, path: str) -> None:
     elif answer.codeset is None or answer.code is None:
         raise Unacceptable("codeset and code, or unknown", MISSING, path)
     elif not _is_listed(answer.codeset, answer.code):
-        raise Unacceptable(
-            _accepted_codes(answer.codeset), {"codeset": answer.codeset, "code": answer.code}, path
-        )
+        raise Unacceptable(_accepted_codes(answer.codeset), {"codeset": answer.codeset, "code": answer.code}, path)
 
 
 @lru_cache(maxsize=10_000)
@@ -268,9 +275,7 @@ _CHECKS: Final[Mapping[type, Callable[[Any], None]]] = {
 
 def _unreadable(line: bytes, number: int, error: Exception) -> Problem:
     if isinstance(error, json.JSONDecodeError):
-        return Problem(
-            number, "", "a JSON object", f"text that is no JSON ({error.msg}, character {error.pos + 1})"
-        )
+        return Problem(number, "", "a JSON object", f"text that is no JSON ({error.msg}, character {error.pos + 1})")
     if isinstance(error, UnicodeDecodeError):
         return Problem(
             number,

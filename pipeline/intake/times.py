@@ -15,12 +15,8 @@ LOOKS_LIKE_SECONDS = 10_000_000_000
 LAST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999, the end of ISO-8601 with four digits."""
 
-EXPECTED = (
-    "an ISO-8601 time with an offset (2026-03-29T14:30:00Z, 2026-03-29T15:30:00+01:00) or epoch milliseconds"
-)
-EXPECTED_OFFSET = (
-    "a time with an offset: add Z for UTC or for example +01:00, a local time alone is ambiguous"
-)
+EXPECTED = "an ISO-8601 time with an offset (2026-03-29T14:30:00Z, 2026-03-29T15:30:00+01:00) or epoch milliseconds"
+EXPECTED_OFFSET = "a time with an offset: add Z for UTC or for example +01:00, a local time alone is ambiguous"
 EXPECTED_MS = "epoch milliseconds: this number looks like seconds, multiply it by 1000"
 
 
