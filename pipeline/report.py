@@ -197,19 +197,21 @@ def _selectors(
     asked: Sequence[GroupSelector],
 ) -> list[GroupSelector]:
     """Return what gets a row: groups in list order, then pooled groups, then the unknowns."""
-    listed = lists.groups_of(characteristic)
-    position = {group: i for i, group in enumerate(listed)}
-    found = [group for group in counts if not is_unknown(group)]
-    found.sort(key=lambda group: (position.get(group, len(listed)), group))
-    wanted = [_single(lists, characteristic, group) for group in found]
+    wanted = [_single(lists, characteristic, group) for group in counts]
     pooled = [s for s in (reference, *asked) if s.is_pooled]
     for level in dict.fromkeys(p.level for p in lists.pooled if p.characteristic == characteristic):
         names = [p.name for p in lists.level_of(characteristic, level)]
         if any(s.name in names for s in pooled):
             wanted += [lists.resolve_group(characteristic, name) for name in names]
-    unknown = [_single(lists, characteristic, group) for group in sorted(counts) if is_unknown(group)]
-    rows = {s.name: s for s in (*wanted, reference, *asked, *unknown)}
-    return sorted(rows.values(), key=lambda s: (_is_of_unknowns(s), s.is_pooled))
+    rows = {s.name: s for s in (*wanted, reference, *asked)}
+    position = {group: i for i, group in enumerate(lists.groups_of(characteristic))}
+
+    def place(selector: GroupSelector) -> tuple[bool, bool, int, str]:
+        if selector.is_pooled:
+            return _is_of_unknowns(selector), True, 0, ""  # they stay in the order of the lists
+        return _is_of_unknowns(selector), False, position.get(selector.name, len(position)), selector.name
+
+    return sorted(rows.values(), key=place)
 
 
 def _is_of_unknowns(selector: GroupSelector) -> bool:
