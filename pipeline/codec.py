@@ -20,7 +20,15 @@ from pipeline.errors import TerminalError
 from pipeline.record_classes import RECORD_CLASSES
 from pipeline.schema_registry import LocalResolver, SchemaResolver, UnknownRecordNameError
 
-__all__ = ["Codec", "Decoded", "LocalResolver", "Rejected", "SchemaResolver", "UnencodableRecordError"]
+__all__ = [
+    "Codec",
+    "Decoded",
+    "LocalResolver",
+    "Rejected",
+    "SchemaResolver",
+    "UnencodableRecordError",
+    "UnreadableHeadError",
+]
 
 HEADER = struct.Struct(">BI")
 HEADER_BYTES = HEADER.size
@@ -48,6 +56,16 @@ class UnencodableRecordError(TerminalError):
         self.name = name
         self.problem = problem
         super().__init__(f"{name} cannot be written. {problem}; correct what makes the record")
+
+
+class UnreadableHeadError(TerminalError):
+    """Bytes from which the first fields of a record were wanted hold no such record."""
+
+    def __init__(self, name: str, found: Decoded | Rejected) -> None:
+        self.name = name
+        self.found = found
+        what = f"{found.reason}: {found.detail}" if isinstance(found, Rejected) else type(found.record).__name__
+        super().__init__(f"expected {name}, found {what}; it is damaged, or a newer version wrote it")
 
 
 class Codec:
@@ -102,17 +120,34 @@ class Codec:
             f"expected the end after {end} bytes of schema id {_schema_id(data)}, found {len(data)} bytes",
         )
 
-    def head_decoder(self, record_class: type, head_class: Any) -> Callable[[bytes], Any]:
-        """Return a function that reads only the first fields of a record that was written with its current schema.
+    def head_decoder(self, record_class: type[tuple[Any, ...]], head_class: Any) -> Callable[[bytes], Any]:
+        """Return a function that reads the first fields of a record, several times faster than all of it.
+
+        Bytes of an earlier version are read whole. The function does not notice damage behind the first fields, and
+        raises ``UnreadableHeadError`` where ``decode`` would reject.
 
         Args:
             record_class: the record.
-            head_class: a class of its first fields, in order.
+            head_class: a NamedTuple of its first fields, in order.
         """
-        schema = self._resolver.current(record_class.__name__).record
-        head = Record(head_class.__name__, schema.fields[: len(head_class._fields)], schema.doc)
+        current = self._resolver.current(record_class.__name__)
+        fields = current.record.fields[: len(head_class._fields)]
+        head = Record(head_class.__name__, fields, current.record.doc)
         decode = compile_decoder(head, head, {head.name: head_class})
-        return lambda data: decode(data, HEADER_BYTES)[0]
+        header = HEADER.pack(0, current.schema_id)
+
+        def read_head(data: bytes) -> Any:
+            try:
+                if data.startswith(header):
+                    return decode(data, HEADER_BYTES)[0]
+            except UNREADABLE:  # reading it whole says why
+                pass
+            decoded = self.decode(data)
+            if isinstance(decoded, Rejected) or type(decoded.record) is not record_class:
+                raise UnreadableHeadError(record_class.__name__, decoded)
+            return head_class(*decoded.record[: len(fields)])
+
+        return read_head
 
     def _compile_decoder(self, data: bytes) -> Decode | Rejected:
         if len(data) < HEADER_BYTES or data[0] != 0:

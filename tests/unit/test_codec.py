@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.avro.decoder import RecordClassMismatchError
-from pipeline.codec import HEADER_BYTES, Codec, Decoded, LocalResolver, Rejected, UnencodableRecordError
+from pipeline.avro.definition import read_record
+from pipeline.codec import (
+    HEADER_BYTES,
+    Codec,
+    Decoded,
+    LocalResolver,
+    Rejected,
+    UnencodableRecordError,
+    UnreadableHeadError,
+)
 from pipeline.domain.records import (
     Answer,
     ApplicationEvent,
@@ -19,7 +28,7 @@ from pipeline.domain.records import (
     VacancyEqualityTable,
 )
 from pipeline.domain.rejects import RejectReason
-from pipeline.schema_registry import UnknownRecordNameError
+from pipeline.schema_registry import RecordSchema, UnknownRecordNameError
 
 CODEC = Codec(LocalResolver.load())
 
@@ -232,6 +241,50 @@ def test_a_failed_write_leaves_the_codec_usable() -> None:
 def test_a_record_without_a_schema_raises_with_the_known_names() -> None:
     with pytest.raises(UnknownRecordNameError, match="VacancyEvent"):
         CODEC.encode(Check("identity", "passed"))
+
+
+class ControlHead(NamedTuple):
+    event_id: str
+    event_time: int
+
+
+HEAD_OF = CODEC.head_decoder(Control, ControlHead)
+
+
+def test_the_first_fields_of_a_record_can_be_read_alone() -> None:
+    assert HEAD_OF(CODEC.encode(CONTROL)) == ControlHead("event-2", 1_767_225_600_000)
+
+
+def test_the_first_fields_of_an_earlier_version_are_those_that_it_has_today() -> None:
+    old, new = read_record(TICK_V1), read_record(TICK_V2)
+    resolver = LocalResolver([RecordSchema(1, "Tick", 1, TICK_V1, old), RecordSchema(2, "Tick", 2, TICK_V2, new)])
+    codec = Codec(resolver, {"Tick": NamedTick})
+
+    assert codec.head_decoder(NamedTick, TickName)(b"\0\0\0\0\1\6") == TickName("none")
+    assert codec.head_decoder(NamedTick, TickName)(codec.encode(NamedTick("x", 3))) == TickName("x")
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\0\0\0\0\6", b"\0\0\0\0\7\6", CODEC.encode(CONTROL)[:12]])
+def test_first_fields_that_cannot_be_read_raise_with_what_was_found(data: bytes) -> None:
+    with pytest.raises(UnreadableHeadError, match="expected Control, found"):
+        HEAD_OF(data)
+
+
+class NamedTick(NamedTuple):
+    name: str
+    minute: int
+
+
+NamedTick.__name__ = "Tick"
+
+
+class TickName(NamedTuple):
+    name: str
+
+
+MINUTE = {"name": "minute", "type": "long"}
+TICK_V1 = {"type": "record", "name": "Tick", "fields": [MINUTE]}
+TICK_V2 = {"type": "record", "name": "Tick", "fields": [{"name": "name", "type": "string", "default": "none"}, MINUTE]}
 
 
 class ShortTick(NamedTuple):
