@@ -88,9 +88,7 @@ def test_london_doctors_reproduce_the_published_ratios_in_return_form() -> None:
     whole = rows(report(london(), step="applied-offered", **ethnicity))
     assert whole["Black"].inverse_ratio == pytest.approx(5.9762, abs=5e-5)
     assert whole["Black"].mantel_haenszel_ratio is None
-    assert (
-        whole["Black"].shortfall == pytest.approx(1148 + 188 - (188 + (1148 + 188) * 15853 / 31368), abs=1e-6) or True
-    )
+    assert whole["Black"].shortfall == pytest.approx((1148 + 188) * 15515 / (15515 + 15853) - 188)
 
 
 def test_json_has_the_documented_keys_in_their_order() -> None:
@@ -124,9 +122,6 @@ def test_every_group_reference_and_unknown_has_a_row_in_a_fixed_order() -> None:
     made = report(history, characteristic="ethnicity", reference="A")
     assert [row.group for row in made.rows] == [
         *("nhs_ethnic_category:A", "nhs_ethnic_category:H", "nhs_ethnic_category:M", "local:trust_list:9"),
-        *("unknown:declined", "unknown:withdrawn"),
-    ] or [row.group for row in made.rows] == [
-        *("nhs_ethnic_category:H", "nhs_ethnic_category:M", "local:trust_list:9", "nhs_ethnic_category:A"),
         *("unknown:declined", "unknown:withdrawn"),
     ]
     assert rows(made)["nhs_ethnic_category:H"] == RatioRow("nhs_ethnic_category:H", 0, 0, 1, None)
