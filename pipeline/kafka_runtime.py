@@ -12,7 +12,6 @@ from pipeline.private_files import make_private_folder
 
 OLDEST_JAVA = 17  # Kafka 4's server classes are compiled for it
 KAFKA_FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "kafka"
-POM = KAFKA_FOLDER / "pom.xml"
 LOG_CONFIGURATION = KAFKA_FOLDER / "log4j2.xml"
 
 _OR_A_CLUSTER = "or set PARITYFLOW_BOOTSTRAP_SERVERS to a Kafka that runs already, e.g. kafka1:9092"
@@ -66,8 +65,8 @@ def find_java() -> Path:
         raise JavaMissingError("no java command was found")
     try:
         answer = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
-    except OSError:
-        raise JavaMissingError(f"JAVA_HOME is {home}, where there is no bin/java that runs") from None
+    except (OSError, subprocess.TimeoutExpired):
+        raise JavaMissingError(f"{found} does not run" + (f" (JAVA_HOME is {home})" if home else "")) from None
     version = java_major_version(answer.stderr + answer.stdout) if answer.returncode == 0 else None
     if version is None:
         raise JavaMissingError(f"{found} does not say its version")
@@ -90,7 +89,7 @@ def java_major_version(text: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def kafka_jars(state_dir: Path) -> Path:
+def kafka_jars(state_dir: Path, folder: Path = KAFKA_FOLDER) -> Path:
     """Return the folder of Kafka's jars, fetched by Maven on first use.
 
     They are kept in ``deploy/kafka/target`` of a checkout and in the state folder of an installed
@@ -99,16 +98,18 @@ def kafka_jars(state_dir: Path) -> Path:
 
     Args:
         state_dir: the state folder.
+        folder: where the pom is; ``deploy/kafka`` of this project.
 
     Raises:
         MavenMissingError: they must be fetched and there is no Maven.
         JarsUnavailableError: Maven failed, or this installation carries no pom.
     """
-    if not POM.exists():
-        raise JarsUnavailableError(POM, "the file is not part of this installation")
-    is_checkout = (KAFKA_FOLDER.parents[1] / "pyproject.toml").exists()
-    home = KAFKA_FOLDER / "target" if is_checkout else state_dir.resolve() / "kafka"
-    jars = home / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    pom = folder / "pom.xml"
+    if not pom.exists():
+        raise JarsUnavailableError(pom, "the file is not part of this installation")
+    is_checkout = (folder.parents[1] / "pyproject.toml").exists()
+    home = folder / "target" if is_checkout else state_dir.resolve() / "kafka"
+    jars = home / f"jars-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
     if jars.exists():
         return jars
     maven = shutil.which("mvn")
@@ -116,7 +117,7 @@ def kafka_jars(state_dir: Path) -> Path:
         raise MavenMissingError
     draft = make_private_folder(home) / f"{jars.name}.{os.getpid()}.part"
     try:
-        _fetch(maven, draft)
+        _fetch(maven, pom, draft)
         if not jars.exists():  # another process may have been faster
             draft.rename(jars)
     finally:
@@ -124,12 +125,12 @@ def kafka_jars(state_dir: Path) -> Path:
     return jars
 
 
-def _fetch(maven: str, jars: Path) -> None:
-    argv = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-Djars.directory={jars}"]
+def _fetch(maven: str, pom: Path, jars: Path) -> None:
+    argv = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-Djars.directory={jars}"]
     try:
         answer = subprocess.run(argv, capture_output=True, text=True, timeout=_MAVEN_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        raise JarsUnavailableError(POM, f"it did not finish within {_MAVEN_SECONDS} seconds") from None
+        raise JarsUnavailableError(pom, f"it did not finish within {_MAVEN_SECONDS} seconds") from None
     if answer.returncode != 0 or not list(jars.glob("kafka_*.jar")):
         errors = [line for line in answer.stdout.splitlines() if line.startswith("[ERROR]")]
-        raise JarsUnavailableError(POM, (errors or ["it left no jars"])[0].removeprefix("[ERROR]").strip())
+        raise JarsUnavailableError(pom, (errors or ["it left no jars"])[0].removeprefix("[ERROR]").strip())

@@ -16,7 +16,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.broker import BrokerAlreadyRunsError, BrokerStartError, EmbeddedBroker, PortTakenError
-from pipeline.kafka_runtime import JavaMissingError, find_java
 from pipeline.settings import Settings
 from tests.broker_provider import Kafka
 
@@ -119,23 +118,6 @@ def test_broker_moves_to_a_free_port_when_its_last_one_is_taken(embedded: Embedd
         other.listen()
         embedded.start()
     assert embedded.port != first
-
-
-def test_missing_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(JavaMissingError, match=r"openjdk-17-jre-headless.*PARITYFLOW_BOOTSTRAP_SERVERS"):
-        find_java()
-
-
-def test_old_java_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    java = tmp_path / "bin" / "java"
-    java.parent.mkdir()
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
-    java.chmod(0o755)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(JavaMissingError, match=rf"Java 17 or newer, and {java} is Java 11"):
-        find_java()
 
 
 def test_broker_that_cannot_start_shows_why(fresh_state_dir: Path) -> None:
