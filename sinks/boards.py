@@ -34,6 +34,7 @@ STATEMENT_SECONDS: Final = 10.0
 CACHE_SECONDS: Final = 1.0
 """Ten people with the same board open cost one query a second."""
 
+_INTERRUPT_AGAIN_SECONDS: Final = 0.05
 _AS_OF: Final = "SELECT coalesce(max(committed_ms), 0) FROM source_offsets"
 
 log = structlog.get_logger()
@@ -150,7 +151,7 @@ class Boards:
     async def _run(self, statement: Statement, bound: dict[str, Any], period: Period | None) -> Answer:
         loop = asyncio.get_running_loop()
         with closing(self._cursor()) as cursor:
-            timeout = loop.call_later(self._statement_seconds, cursor.interrupt)
+            stopper = loop.create_task(self._stop_late(cursor))
             try:
                 return await loop.run_in_executor(self._executor, _answer, cursor, statement, bound, period)
             except duckdb.InterruptException:
@@ -159,7 +160,14 @@ class Boards:
                     "less time or one organisation"
                 ) from None
             finally:
-                timeout.cancel()
+                stopper.cancel()
+
+    async def _stop_late(self, cursor: Any) -> None:
+        """Interrupt until it helps: an interrupt between two statements would be forgotten."""
+        await asyncio.sleep(self._statement_seconds)
+        while True:
+            cursor.interrupt()
+            await asyncio.sleep(_INTERRUPT_AGAIN_SECONDS)
 
     @web.middleware
     async def _refuse(self, request: web.Request, handler: Any) -> web.StreamResponse:

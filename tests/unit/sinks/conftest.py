@@ -1,7 +1,7 @@
 """A history without Kafka: records are put into numbered logs and recorded from there."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,3 +209,17 @@ def seeded(history: History, build: Build) -> History:
         ),
     )
     return history
+
+
+@pytest.fixture
+def open_history_at() -> Iterator[Callable[[Path], History]]:
+    """Open histories that another process has written."""
+    opened: list[History] = []
+
+    def open_at(path: Path) -> History:
+        opened.append(History(path))
+        return opened[-1]
+
+    yield open_at
+    for made in opened:
+        made.database.close()

@@ -1,5 +1,6 @@
 """What is recorded, once and completely, whatever is sent again."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def between(made: list[Any], start: tuple[int, int], end: tuple[int, int]) -> li
 )
 def test_transitions_cut_into_other_batches_give_the_same_rows(history: Any, build: Any, cuts: list[Any]) -> None:
     made = transitions(build)
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         history.put(TRANSITIONS, build.batch(start, end, between(made, start, end)))
     assert len(history.rows("SELECT * FROM transitions")) == 7
     assert history.rows(
