@@ -42,7 +42,7 @@ class Epochs:
     def advance(self, progress: Mapping[tuple[int, int], Position], first: Mapping[int, int]) -> Self:
         """Swap if the announced epoch has reached the positions of its announcement.
 
-        A position is the first input offset that the rebuild did not fold: workers go on there.
+        A position is the last input offset that the rebuild folded: workers go on after it.
 
         Args:
             progress: Last position per epoch and partition.
@@ -50,9 +50,9 @@ class Epochs:
 
         Examples:
             >>> waiting = Epochs(current=1).announce(Epoch(2, {"0": 7}))
-            >>> waiting.advance({(2, 0): before_offset(6)}, {0: 0}).current
-            1
             >>> waiting.advance({(2, 0): before_offset(7)}, {0: 0}).current
+            1
+            >>> waiting.advance({(2, 0): before_offset(8)}, {0: 0}).current
             2
         """
         if self.announced is None:
@@ -60,7 +60,7 @@ class Epochs:
         epoch = self.announced.epoch
         for partition, offset in self.announced.positions.items():
             start = before_offset(first.get(int(partition), 0))
-            if progress.get((epoch, int(partition)), start) < before_offset(offset):
+            if progress.get((epoch, int(partition)), start) < before_offset(offset + 1):
                 return self
         return replace(self, current=epoch, announced=None)
 

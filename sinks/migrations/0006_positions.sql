@@ -29,7 +29,7 @@ CREATE TABLE ignored (
 CREATE TABLE epochs (
     epoch INTEGER NOT NULL,
     state VARCHAR NOT NULL,
-    positions MAP(VARCHAR, BIGINT) NOT NULL  -- first input offset that the rebuild did not fold, per partition
+    positions MAP(VARCHAR, BIGINT) NOT NULL  -- last input offset that the rebuild folded, per partition
 );
 
 CREATE VIEW current_transitions AS

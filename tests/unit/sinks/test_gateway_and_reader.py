@@ -13,7 +13,7 @@ import pytest
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import DeadLetter, StageCount, StageCounts
 from pipeline.settings import Settings
-from pipeline.topics import DEAD_LETTERS, EVENTS, STAGE_COUNTS
+from pipeline.topics import DEAD_LETTERS, EVENTS, STAGE_COUNTS, TRANSITIONS
 from sinks.archive import ArchivedInput
 from sinks.errors import HistoryAnswerError, HistoryMissingError, HistoryQueryError
 from sinks.gateway import Gateway, socket_file
@@ -41,7 +41,7 @@ async def ask(seeded: Any, settings: Settings, question: Callable[[HistoryReader
     return over_socket
 
 
-async def test_the_archive_comes_back_in_order_and_as_it_was(seeded: Any, settings: Settings, build: Any) -> None:
+async def test_the_archive_comes_back_in_order_and_as_it_was(seeded: Any, settings: Settings) -> None:
     vacancy = seeded.rows("SELECT value FROM inputs")[0][0]
     seeded.put(EVENTS, b"poison\xff", None, b"", *[f"record {n}".encode() for n in range(3000)])
     records = await ask(seeded, settings, lambda reader: list(reader.inputs()))
@@ -97,21 +97,22 @@ async def test_a_period_includes_its_first_day_and_not_its_last(seeded: Any, set
 
 
 @pytest.mark.parametrize(
-    ("engagement", "route", "populations"),
+    ("engagement_and_route", "populations"),
     [
-        ("substantive", "direct", {"all", "core"}),
-        (None, None, {"all", "core"}),
-        ("bank", "direct", {"all", "bank"}),
-        ("agency", None, {"all", "bank"}),
-        ("substantive", "international", {"all"}),
+        (("substantive", "direct"), {"all", "core"}),
+        ((None, None), {"all", "core"}),
+        (("bank", "direct"), {"all", "bank"}),
+        (("agency", None), {"all", "bank"}),
+        (("substantive", "international"), {"all"}),
     ],
 )
 async def test_the_population_follows_engagement_and_route(
-    history: Any, settings: Settings, build: Any, engagement: str, route: str, populations: set[str]
+    history: Any, settings: Settings, build: Any, engagement_and_route: Any, populations: set[str]
 ) -> None:
+    engagement, route = engagement_and_route
     history.put(EVENTS, build.vacancy("e1", "opened", engagement_type=engagement))
     arrival = build.transition(1, 0, build.arrival("applied"), route=route)
-    history.put("recruitment.transitions.v1", build.batch(-1, 1, [arrival]))
+    history.put(TRANSITIONS, build.batch(-1, 1, [arrival]))
 
     def found(reader: HistoryReader) -> set[str]:
         asked = {"organisation": "RX1", "stage": "applied"}
@@ -136,7 +137,7 @@ async def test_day_cells_give_every_division_of_the_same_people(seeded: Any, set
 
 async def test_cells_that_add_up_to_nothing_are_left_out(history: Any, settings: Settings, build: Any) -> None:
     added = build.transition(1, 0, build.arrival("applied"))
-    history.put("recruitment.transitions.v1", build.batch(-1, 2, [added, added._replace(offset=2, sign=-1)]))
+    history.put(TRANSITIONS, build.batch(-1, 2, [added, added._replace(offset=2, sign=-1)]))
     assert await ask(history, settings, lambda reader: reader.query("day_cells")) == []
 
 

@@ -27,7 +27,8 @@ history.put("recruitment.epochs.v1", unit_sinks.Epoch(1, {}))
 print("ready", flush=True)
 offset = 0
 while True:
-    inputs = history.logs.put("recruitment.events.v1", *[build.vacancy(f"e{offset + n}", title="x" * 500) for n in range(500)])
+    events = [build.vacancy(f"e{offset + n}", title="x" * 500) for n in range(500)]
+    inputs = history.logs.put("recruitment.events.v1", *events)
     made = [build.transition(offset + n, 0, build.arrival("applied")) for n in range(500)]
     outputs = history.logs.put("recruitment.transitions.v1", build.batch(offset - 1, offset + 499, made))
     history.record(*inputs, *outputs)

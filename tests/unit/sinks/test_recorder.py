@@ -216,7 +216,7 @@ def test_a_new_epoch_is_read_when_it_has_reached_its_positions(history: Any, bui
     history.put(TRANSITIONS, build.batch(-1, 5, [applied]))
     history.put(STAGE_COUNTS, stage_counts(1, 5))
     history.put(TRANSITIONS, build.batch(-1, 2, [applied, applied._replace(index=1)], epoch=2))
-    history.put(EPOCHS, Epoch(2, {"0": 6}))
+    history.put(EPOCHS, Epoch(2, {"0": 5}))
     history.put(STAGE_COUNTS, stage_counts(1, 6, epoch=2))
     assert history.rows("SELECT DISTINCT epoch FROM current_transitions") == [(1,)]
     history.restart()
@@ -227,7 +227,7 @@ def test_a_new_epoch_is_read_when_it_has_reached_its_positions(history: Any, bui
 
 
 def test_outputs_of_a_past_epoch_are_dropped(history: Any, build: Any) -> None:
-    history.put(EPOCHS, Epoch(3, {"0": 0}))
+    history.put(EPOCHS, Epoch(3, {"0": -1}))
     assert history.rows("SELECT epoch, state FROM epochs") == [(3, "current")]
     batch = history.put(TRANSITIONS, build.batch(-1, 5, transitions(build), epoch=1))
     assert (batch.dropped, history.rows("SELECT * FROM transitions")) == (1, [])
@@ -235,6 +235,6 @@ def test_outputs_of_a_past_epoch_are_dropped(history: Any, build: Any) -> None:
 
 def test_an_old_epoch_may_have_gaps_once_a_new_one_is_announced(history: Any, build: Any) -> None:
     history.put(TRANSITIONS, build.batch(-1, 5, transitions(build)))
-    history.put(EPOCHS, Epoch(2, {"0": 9}))
+    history.put(EPOCHS, Epoch(2, {"0": 8}))
     assert history.put(TRANSITIONS, build.batch(7, 8)).dropped == 1
     assert history.rows("SELECT to_offset FROM progress") == [(5,)]
