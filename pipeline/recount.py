@@ -8,9 +8,8 @@ from all that is known of it (``recount_rules``).
 
 import datetime as dt
 import functools
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,8 +18,18 @@ from pipeline.codec import Codec
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.recount_log import ArchivedInput, InputRecord, Reading, RejectedInput
 from pipeline.recount_rules import Counted
+from pipeline.topics import partition_of
 
-__all__ = ["ArchivedInput", "Cell", "Counted", "InputRecord", "Recount", "RejectedInput", "recount"]
+__all__ = [
+    "ArchivedInput",
+    "Cell",
+    "Counted",
+    "InputRecord",
+    "Recount",
+    "RejectedInput",
+    "recount",
+    "recount_as_of",
+]
 
 _EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 
@@ -47,6 +56,7 @@ class Recount:
         ignored: Records that were read and change nothing by rule, by kind (``erased``).
         contributions: What each application adds, by (organisation, root id), to explain a difference.
         ends: Last offset seen of each partition.
+        last_offsets: Offset of the last record of each organisation that can have changed a count.
     """
 
     cells: dict[Cell, int]
@@ -54,6 +64,7 @@ class Recount:
     ignored: dict[str, int]
     contributions: dict[tuple[str, str], tuple[Counted, ...]]
     ends: dict[int, int]
+    last_offsets: dict[str, int]
 
     @property
     def dead_letters(self) -> dict[str, int]:
@@ -95,9 +106,8 @@ def recount(
     ignored: Counter[str] = Counter()
     for reading in readings.values():
         ignored += reading.ignored
-        for name, organisation in reading.organisations.items():
-            in_the_end = organisation.count(organisation.clusters(), day_of)
-            for root, counted in itertools.chain(organisation.departed, in_the_end):
+        for name in reading.organisations:
+            for root, counted in _counted(reading, name):
                 _add(cells, name, counted)
                 if keep_contributions:
                     contributions[name, root] = (*contributions.get((name, root), ()), *counted)
@@ -107,7 +117,61 @@ def recount(
         ignored=dict(ignored),
         contributions=contributions,
         ends={partition: reading.last_offset for partition, reading in readings.items()},
+        last_offsets={
+            name: organisation.last_offset
+            for reading in readings.values()
+            for name, organisation in reading.organisations.items()
+        },
     )
+
+
+def recount_as_of(
+    inputs: Iterable[InputRecord],
+    codec: Codec,
+    cuts: Collection[tuple[str, int]],
+    *,
+    partitions: int,
+    timezone: str,
+) -> dict[tuple[str, int], dict[Cell, int]]:
+    """Count single organisations again as they stood after an earlier record of their partition.
+
+    Args:
+        inputs: The archived input log, as for ``recount``.
+        codec: Reads the values.
+        cuts: Which organisations, and after which offset.
+        partitions: Partitions of the input topic.
+        timezone: Zone whose local days are counted.
+
+    Returns:
+        The cells of each organisation at its offset.
+    """
+    day_of = _local_days(timezone)
+    readings: dict[tuple[str, int], Reading] = {}
+    by_partition: dict[int, list[tuple[bytes, int, Reading]]] = {}
+    for organisation, offset in cuts:
+        key = organisation.encode()
+        partition = partition_of(key, partitions)
+        reading = readings[organisation, offset] = Reading(partition, partitions, codec, day_of)
+        by_partition.setdefault(partition, []).append((key, offset, reading))
+    for one in inputs:
+        for key, offset, reading in by_partition.get(one.partition, ()):
+            if one.offset <= offset and one.key in (None, key):
+                reading.take(one)
+    found: dict[tuple[str, int], dict[Cell, int]] = {}
+    for cut, reading in readings.items():
+        cells: Counter[Cell] = Counter()
+        for _, counted in _counted(reading, cut[0]):
+            _add(cells, cut[0], counted)
+        found[cut] = dict(cells)
+    return found
+
+
+def _counted(reading: Reading, name: str) -> Iterator[tuple[str, list[Counted]]]:
+    """Yield (root, what it adds) of each application, those that left before included."""
+    organisation = reading.organisations.get(name)
+    if organisation is not None:
+        yield from organisation.departed
+        yield from organisation.count(organisation.clusters(), reading.day_of)
 
 
 def _local_days(timezone: str) -> Callable[[int], int]:

@@ -110,6 +110,7 @@ class Organisation:
     """Everything accepted of one organisation, unsorted."""
 
     is_loading: bool = False
+    last_offset: int = -1
     latest: int | None = None
     happenings: dict[str, list[Happening]] = field(default_factory=dict)
     answers: dict[str, list[Answered]] = field(default_factory=dict)
@@ -212,7 +213,7 @@ class Reading:
         if reason is None and isinstance(record, Tick):
             self._let_leave(record.minute * 60_000 - KEPT_MS)
         elif reason is None:
-            reason = self._accept(record, one.append_ms)
+            reason = self._accept(record, one)
         if reason is not None:
             self.rejected.append(RejectedInput(one.partition, one.offset, str(reason)))
 
@@ -227,26 +228,27 @@ class Reading:
         return record, None if isinstance(record, Tick) else self._misplaced(record, one)
 
     def _misplaced(self, record: Any, one: InputRecord) -> str | None:
-        if one.key is None:
-            return RejectReason.MISSING_KEY
         if not isinstance(record, _OF_AN_ORGANISATION):
             return RejectReason.UNEXPECTED_RECORD
+        if not one.key:
+            return RejectReason.MISSING_KEY
         if one.key != record.organisation.encode():
             return RejectReason.KEY_MISMATCH
         if partition_of(one.key, self.partitions) != one.partition:
             return RejectReason.WRONG_PARTITION
         return None
 
-    def _accept(self, record: Any, append_ms: int) -> str | None:
+    def _accept(self, record: Any, one: InputRecord) -> str | None:
         """Put a record to what is known of its organisation, or return why it comes at an impossible time."""
         organisation = self.organisations.setdefault(record.organisation, Organisation())
         if isinstance(record, Control) and record.kind in ("loading", "caught_up"):
             organisation.is_loading = record.kind == "loading"
         if not isinstance(record, ApplicationEvent | EqualityAnswers | VacancyEvent):
             return None
-        reason = organisation.mistimed(record.event_time, append_ms)
+        reason = organisation.mistimed(record.event_time, one.append_ms)
         if reason is not None:
             return reason
+        organisation.last_offset = one.offset
         if isinstance(record, VacancyEvent):
             organisation.advance(record.event_time)
             organisation.vacancies.setdefault(record.vacancy_id, []).append(_said(record))

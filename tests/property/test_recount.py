@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.codes import CHARACTERISTICS
-from pipeline.recount import Cell, Recount, recount
+from pipeline.recount import Cell, Recount, recount, recount_as_of
 from tests.archive import PARTITIONS, InputLog
 from tests.strategies import APPEND_MS, application_records, histories
 
@@ -66,3 +66,21 @@ def test_organisations_do_not_touch_each_other(records: list[Any]) -> None:
     for organisation in {record.organisation for record in records}:
         alone.update(count([record for record in records if record.organisation == organisation]).cells)
     assert alone == count(records).cells
+
+
+@steady
+@given(records=histories(), data=st.data())
+def test_an_organisation_as_of_an_offset_is_the_recount_of_the_log_until_there(
+    records: list[Any], data: st.DataObject
+) -> None:
+    log = InputLog(APPEND_MS).add(records)
+    cut = data.draw(st.sampled_from(log.inputs))
+    organisation = cut.key.decode() if cut.key else ""
+    then = [one for one in log.inputs if one.partition == cut.partition and one.offset <= cut.offset]
+    cells = recount(then, log.codec, partitions=PARTITIONS, timezone="Europe/London").cells
+    found = recount_as_of(
+        log.inputs, log.codec, [(organisation, cut.offset)], partitions=PARTITIONS, timezone="Europe/London"
+    )
+    assert found == {
+        (organisation, cut.offset): {cell: n for cell, n in cells.items() if cell.organisation == organisation}
+    }
