@@ -11,7 +11,7 @@ from pipeline.recount import Cell, Recount, recount, recount_as_of
 from tests.archive import PARTITIONS, InputLog
 from tests.strategies import APPEND_MS, application_records, histories
 
-steady = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+steady = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def count(records: list[Any]) -> Recount:
