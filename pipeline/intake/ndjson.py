@@ -9,7 +9,7 @@ derived: ``event_id`` from the content, so that the same line again is the same 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -40,8 +40,6 @@ RECORD_NAMES: Final[Mapping[str, type[Canonical]]] = {
     "control": Control,
 }
 _NAME_OF: Final = {cls: name for name, cls in RECORD_NAMES.items()}
-_TIME_FIELDS: Final = frozenset({"event_time", "observed_time", "as_of"})
-_DATE_FIELDS: Final = frozenset({"closing_date"})
 _NOT_CONTENT: Final = ("event_id", "observed_time")
 _PERSON_IDS: Final = ("application_id", "candidate_id", "merged_into")
 
@@ -206,23 +204,14 @@ def write_line(record: Canonical) -> bytes:
         >>> write_line(Control("c1", 86_400_000, "RXX", "loading"))[:62]
         b'{"record":"control","event_id":"c1","event_time":"1970-01-02T0'
     """
-    out: dict[str, Any] = {"record": _NAME_OF[type(record)]}
-    is_implied = isinstance(record, ApplicationEvent | VacancyEvent) and record.observed_time == record.event_time
-    value: Any
-    for name, value in zip(record._fields, record, strict=True):
-        if value is None or (name == "observed_time" and is_implied):
-            continue
-        if name in _TIME_FIELDS:
-            out[name] = format_ms(value)
-        elif name in _DATE_FIELDS:
-            out[name] = format_ms(value * 86_400_000)[:10]
-        elif hasattr(value, "_fields"):
-            out[name] = _object(value)
-        elif name in ("answers", "counts"):
-            out[name] = [_object(item) for item in value]
-        else:
-            out[name] = value
-    return json.dumps(out, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    name, writers = _WRITERS[type(record)]
+    out: dict[str, Any] = {"record": name}
+    for (field, write), value in zip(writers, record, strict=True):
+        if value is not None:
+            out[field] = value if write is None else write(value)
+    if name in _IMPLIES_OBSERVED and out["observed_time"] == out["event_time"]:
+        del out["observed_time"]
+    return _encode(out).encode() + b"\n"
 
 
 def time_of(record: Canonical) -> int:
@@ -232,6 +221,31 @@ def time_of(record: Canonical) -> int:
 
 def _object(value: Any) -> dict[str, Any]:
     return {name: item for name, item in zip(value._fields, value, strict=True) if item is not None}
+
+
+def _objects(values: Sequence[Any]) -> list[dict[str, Any]]:
+    return [_object(value) for value in values]
+
+
+def _day(day: int) -> str:
+    return format_ms(day * 86_400_000)[:10]
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_WRITE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "event_time": format_ms,
+    "observed_time": format_ms,
+    "as_of": format_ms,
+    "closing_date": _day,
+    "check": _object,
+    "offer": _object,
+    "answers": _objects,
+    "counts": _objects,
+}
+_WRITERS: Final = {
+    cls: (name, tuple((field, _WRITE.get(field)) for field in cls._fields)) for name, cls in RECORD_NAMES.items()
+}
+_IMPLIES_OBSERVED: Final = frozenset({"application_event", "vacancy_event"})
 
 
 def _check_answers(record: EqualityAnswers) -> None:

@@ -35,8 +35,8 @@ class NotDeliveredError(TransientError):
     def __init__(self, topic: str, problem: str) -> None:
         self.topic = topic
         super().__init__(
-            f"the broker did not accept records for {topic} ({problem}). Nothing is lost: when it runs again, repeat the "
-            "same command; what arrived already is recognised and not counted twice"
+            f"the broker did not accept records for {topic} ({problem}). Nothing is lost: when it runs again, "
+            "repeat the same command; what arrived already is recognised and not counted twice"
         )
 
 
@@ -53,6 +53,9 @@ class RecordSink(Protocol):
 
     def send(self, record: Canonical) -> None:
         """Take one record."""
+
+    def poll(self) -> None:
+        """Do what is due while nothing is taken."""
 
     def finish(self) -> None:
         """Return when all that was taken has arrived."""

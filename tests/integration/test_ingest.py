@@ -5,7 +5,7 @@ import io
 import json
 import sys
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pipeline.intake.sources import InputFileError
 from pipeline.intake.times import at
 from pipeline.intake.waiting import PartitionProgress
 from pipeline.settings import Settings
+from pipeline.simulate import SimulationSettings, run_simulation, simulate
 from pipeline.topics import BrokerUnreachableError, TopicsDifferError, partition_of
 from tests.broker_provider import Kafka
 
@@ -304,3 +305,14 @@ def test_interrupt_keeps_what_was_sent_and_the_file_out_of_the_ledger(setup: Set
     assert report.exit_code == 130
     assert "goes on" in "\n".join(report.lines())
     assert setup.ingest(path).accepted == 3000, "the whole file is sent again"
+
+
+def test_simulation_goes_straight_into_the_topic_bracketed_and_whole(setup: Setup) -> None:
+    simulation = SimulationSettings(seed=3, start=START, days=40, organisations=3, vacancies=1500)
+    report = run_simulation(setup.settings, simulation, to=setup.to)
+    arrived = [record for records in setup.events().values() for record in records]
+    controls = [record for record in arrived if isinstance(record, Control)]
+    assert Counter(record.kind for record in controls) == {"loading": 3, "caught_up": 3}
+    assert len(arrived) - len(controls) == report.backfilled
+    expected = Counter(record.event_id for record in simulate(simulation))
+    assert Counter(r.event_id for r in arrived if not isinstance(r, Control)) == expected
