@@ -189,6 +189,12 @@ def test_onboarding_is_void_only_while_pending() -> None:
     assert outcomes(*accepted, *story("started@60"), vacancy("withdrawn", 50))["onboarding"] == ("selected", 60)
 
 
+def test_onboarding_beyond_the_horizon_is_not_void_either() -> None:
+    accepted = story("applied@0 shortlisted@5 offered@9 offer_accepted@12")
+    assert outcomes(*accepted, vacancy("withdrawn", 192))["onboarding"] == ("void", 192)
+    assert "onboarding" not in outcomes(*accepted, vacancy("withdrawn", 193))
+
+
 def test_a_reopened_vacancy_is_not_withdrawn_whatever_arrives_last() -> None:
     records = (*story("applied@0"), vacancy("reopened", 60), vacancy("withdrawn", 50), vacancy("closed", 70))
     assert outcomes(*records) == {}
