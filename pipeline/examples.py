@@ -70,9 +70,7 @@ def berkeley_records() -> list[Canonical]:
         decided_at = _spread(number, len(people), decided, decided + 20 * _DAY)
         last = "shortlisted" if is_admitted else "rejected"
         records += _application(BERKELEY, application, department, applied_at, _SEXES[sex])
-        records.append(
-            _decision(BERKELEY, application, department, decided_at, kind=last, stage="shortlisted")
-        )
+        records.append(_decision(BERKELEY, application, department, decided_at, kind=last, stage="shortlisted"))
     return _in_order(records)
 
 
@@ -96,9 +94,7 @@ def london_records() -> list[Canonical]:
         records.append(_decision(LONDON, application, None, sifted_at, kind=sifted, stage="shortlisted"))
         if furthest:
             chosen = "offered" if furthest > 1 else "rejected"
-            records.append(
-                _decision(LONDON, application, None, sifted_at + 21 * _DAY, kind=chosen, stage="offered")
-            )
+            records.append(_decision(LONDON, application, None, sifted_at + 21 * _DAY, kind=chosen, stage="offered"))
     return _in_order(records)
 
 

@@ -106,7 +106,7 @@ def ingest(
     started = time.monotonic()
     codec = codec or Codec(LocalResolver.load())
     tell = progress or (lambda _: None)
-    secret = getattr(settings, "pseudonym_key", None)
+    secret = settings.pseudonym_key
     pseudonyms = pseudonyms_from(secret.get_secret_value() if secret is not None else None)
     sender = EventSender(settings.bootstrap(), settings.partitions, codec, to)
     ledger = Ledger(settings.state_dir)

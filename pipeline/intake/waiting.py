@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.errors import TransientError
+from pipeline.errors import PipelineError, TerminalError, TransientError
 
 STALL_SECONDS = 120.0
 """Without any movement for so long nobody works: a session timeout and a reload of state take less than a minute."""
@@ -83,7 +83,7 @@ def wait_until_applied(
 
     Args:
         targets: partition -> last offset that must be through.
-        ask: asks history how far it is; a ``TransientError`` means that it could not answer now.
+        ask: asks history how far it is; once it has answered, an error means that it cannot answer now.
         tell: called after each question with what is missing.
         stall_seconds: give up when nothing moved for so long.
         clock: seconds that only grow.
@@ -91,15 +91,22 @@ def wait_until_applied(
 
     Raises:
         NotAppliedError: nothing moves any more.
+        TerminalError: history cannot be asked at all.
     """
     best: Mapping[int, PartitionProgress] = {}
     moved_at = clock()
+    has_answered = False
     while True:
         cause = None
         try:
             progress = ask()
-        except TransientError as error:
+        except PipelineError as error:
+            # History may restart while we wait; what fails at the very first question will not mend itself.
+            if isinstance(error, TerminalError) and not has_answered:
+                raise
             cause, progress = str(error), best
+        else:
+            has_answered = True
         lags = lags_of(targets, progress)
         tell(lags)
         if not lags:

@@ -107,7 +107,7 @@ class Story:
             applied_at=max(vacancy.opened + 10 * MINUTE_MS, closed - 1_000 - int(back)),
             route=self._route(),
         )
-        candidate.is_guaranteed = candidate.person.is_disabled and random.random() < 0.5
+        candidate.is_guaranteed = candidate.person.is_disabled and random.random() < 0.15
         self._event(
             candidate,
             "applied",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from pydantic import SecretStr
 
 from pipeline.codec import Codec, Decoded, LocalResolver
 from pipeline.domain.records import ApplicationEvent, Control, DeadLetter
@@ -170,14 +171,7 @@ def test_rejected_lines_are_named_and_become_dead_letters_once_while_neighbours_
 
 
 def test_with_a_pseudonym_key_no_raw_id_reaches_kafka(setup: Setup) -> None:
-    class Secret:
-        def get_secret_value(self) -> str:
-            return "a key"
-
-    class WithKey(Settings):
-        pseudonym_key: Any = None
-
-    setup.settings = WithKey(**setup.settings.model_dump() | {"pseudonym_key": Secret()})
+    setup.settings = setup.settings.model_copy(update={"pseudonym_key": SecretStr("a key")})
     bad = json.dumps({"record": "application_event", "application_id": "secret-2", "event_type": "x"}).encode()
     path = setup.write("ids.ndjson", [event(1)._replace(application_id="secret-1", event_id="e"), bad])
     setup.ingest(path)

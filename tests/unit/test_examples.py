@@ -90,9 +90,7 @@ def test_every_berkeley_department_is_decided_before_its_round_is_judged(berkele
     assert opened.closing_date - opened.event_time // DAY < 60, "a longer advert would be judged by month"
 
 
-def test_written_files_read_back_without_a_problem_and_never_change(
-    tmp_path: Path, berkeley: list[Canonical]
-) -> None:
+def test_written_files_read_back_without_a_problem_and_never_change(tmp_path: Path, berkeley: list[Canonical]) -> None:
     first = write_examples(tmp_path / "a")
     second = write_examples(tmp_path / "b")
     assert [p.name for p in first] == ["berkeley-1973.ndjson", "london-medical-2020-21.ndjson"]

@@ -35,7 +35,7 @@ WHITE = resolve_group("ethnicity", "White").groups
 
 
 def small(**changes: Any) -> SimulationSettings:
-    return SimulationSettings(**{"seed": 7, "start": START, "days": 200, "vacancies": 2500} | changes)
+    return SimulationSettings(**{"seed": 7, "start": START, "days": 200, "vacancies": 1500} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_live_events_keep_their_order_and_none_lies_in_the_future() -> None:
 
 
 def _of(settings: SimulationSettings) -> dict[str, Any]:
-    return {"start": settings.start, "days": 400, "duplicates": 0.2, "disorder": 0.2}
+    return {"start": settings.start, "days": 150, "duplicates": 0.2, "disorder": 0.2}
 
 
 def test_simulation_of_the_future_is_refused_with_what_to_do() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.errors import TransientError
+from pipeline.errors import TerminalError, TransientError
 from pipeline.intake.waiting import AskProgress, Lag, NotAppliedError, PartitionProgress, wait_until_applied
 
 
@@ -59,4 +59,19 @@ def test_history_that_cannot_answer_is_asked_again_and_named_in_the_end() -> Non
         raise TransientError("history is restarting")
 
     with pytest.raises(NotAppliedError, match="history is restarting"):
+        wait({0: 1}, ask, Clock())
+
+
+def test_history_that_restarts_is_waited_for_but_one_that_never_answered_is_not() -> None:
+    answers = iter([{0: PartitionProgress(0, 0)}, None, {0: PartitionProgress(1, 1)}])
+
+    def ask() -> Mapping[int, PartitionProgress]:
+        answer = next(answers)
+        if answer is None:
+            raise TerminalError("no history file")
+        return answer
+
+    assert wait({0: 1}, ask, Clock()) == [1, 1, 0]
+    answers = iter([None])
+    with pytest.raises(TerminalError, match="no history file"):
         wait({0: 1}, ask, Clock())
