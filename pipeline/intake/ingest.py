@@ -29,7 +29,7 @@ from pipeline.intake.rejecting import rejected_line
 from pipeline.intake.report import PROBLEMS_SHOWN, FileProblem, FileReport, IngestReport
 from pipeline.intake.selection import Selection, remove_spooled, select_files
 from pipeline.intake.sender import Destination, EventSender
-from pipeline.intake.sources import STDIN, FileTally, Line, SourceFile, lines_of, merged
+from pipeline.intake.sources import STDIN, FileTally, Line, SourceFile, lines_of, merged, require_readable
 from pipeline.intake.waiting import STALL_SECONDS, AskProgress, Lag, wait_until_applied
 from pipeline.settings import Settings
 from pipeline.topics import admin_client, log_bounds
@@ -104,13 +104,14 @@ def ingest(
             are in the ledger then.
     """
     started = time.monotonic()
+    names = list(dict.fromkeys(str(one) for one in files))
+    require_readable(names)
     codec = codec or Codec(LocalResolver.load())
     tell = progress or (lambda _: None)
     secret = settings.pseudonym_key
     pseudonyms = pseudonyms_from(secret.get_secret_value() if secret is not None else None)
     sender = EventSender(settings.bootstrap(), settings.partitions, codec, to)
     ledger = Ledger(settings.state_dir)
-    names = list(dict.fromkeys(str(one) for one in files))
     is_stream = names == [STDIN] and not backfill
     selection = (
         Selection((SourceFile("standard input", _STREAM, f"stdin-{uuid.uuid4().hex}", 0),))

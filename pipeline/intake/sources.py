@@ -11,7 +11,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
@@ -85,22 +87,26 @@ def identify(name: str, spool: Path) -> SourceFile:
     """
     if name == STDIN:
         return _spooled(spool)
-    path = Path(name)
     digest = hashlib.sha256()
     size = 0
-    try:
-        with path.open("rb") as stream:
-            is_compressed = stream.peek(2)[:2] == _GZIP_MAGIC
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except FileNotFoundError:
-        raise InputFileError(name, f"nothing (from the folder {Path.cwd()})") from None
-    except IsADirectoryError:
-        raise InputFileError(name, f"a folder: name its files, for example {path / '*.ndjson'}") from None
-    except OSError as error:
-        raise InputFileError(name, error.strerror or str(error)) from None
-    return SourceFile(name, path, digest.hexdigest(), 0 if is_compressed else size)
+    with _readable(name) as stream:
+        is_compressed = stream.peek(2)[:2] == _GZIP_MAGIC
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return SourceFile(name, Path(name), digest.hexdigest(), 0 if is_compressed else size)
+
+
+def require_readable(names: Sequence[str]) -> None:
+    """Look whether all files are there, before anything else is tried.
+
+    Raises:
+        InputFileError: one is not.
+    """
+    for name in names:
+        if name != STDIN:
+            with _readable(name):
+                pass
 
 
 def merged(files: Sequence[SourceFile], reader: LineReader, tallies: Sequence[FileTally]) -> Iterator[Line]:
@@ -162,6 +168,20 @@ def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as stream:
         is_gzip = stream.read(2) == _GZIP_MAGIC
     return cast("IO[bytes]", gzip.open(path, "rb")) if is_gzip else path.open("rb", buffering=_CHUNK)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[BufferedReader]:
+    path = Path(name)
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise InputFileError(name, f"nothing (from the folder {Path.cwd()})") from None
+    except IsADirectoryError:
+        raise InputFileError(name, f"a folder: name its files, for example {path / '*.ndjson'}") from None
+    except OSError as error:
+        raise InputFileError(name, error.strerror or str(error)) from None
 
 
 def _skip_line(stream: IO[bytes]) -> int:

@@ -247,6 +247,9 @@ def test_missing_file_and_folder_are_said_plainly_and_nothing_is_sent(setup: Set
         setup.ingest(good, setup.folder / "missing.ndjson")
     with pytest.raises(InputFileError, match="a folder"):
         setup.ingest(good, setup.folder)
+    nowhere = setup.settings.model_copy(update={"bootstrap_servers": None})
+    with pytest.raises(InputFileError, match="found nothing"):
+        ingest(["missing.ndjson"], nowhere)
     assert setup.events() == {}
 
 
