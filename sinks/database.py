@@ -29,6 +29,11 @@ THREADS: Final = 2
 LOCK_PATIENCE_SECONDS: Final = 10.0
 """How long to wait for another holder: commands that found no history process open the file for a moment."""
 
+WRONG_OPTIMIZERS: Final = "statistics_propagation"
+"""DuckDB 2.0.0 takes the rows that a join with a scalar subquery lets through for fewer than they are, derives from that how
+large a sum can get, and then cuts the sum to so few bits or drops its row in HAVING: 600 people came out as 88, without an
+error. Leave it off until ``test_sums_survive_a_join_with_a_scalar_subquery`` passes without this."""
+
 _LOCK_RETRY_SECONDS: Final = 0.2
 _LOCK_MESSAGE: Final = "Could not set lock"
 
@@ -122,6 +127,7 @@ class Database:
         else:
             os.chmod(self.path, 0o600)  # noqa: PTH101 - Path.chmod follows the same rule, this one names the mode first
             migrate(self.path, self._connection)
+        self._connection.execute(f"SET disabled_optimizers = '{WRONG_OPTIMIZERS}'")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 

@@ -2,16 +2,22 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from pipeline.settings import Settings
 from sinks.archive import ArchivedInput, read_archive
 from sinks.database import Database, history_file
-from sinks.errors import HistoryAnswerError, HistoryQueryError
+from sinks.errors import HistoryAnswerError, HistoryLockedError, HistoryQueryError
 from sinks.gateway import INPUTS, connect, socket_file
 from sinks.statements import answer, load_statements
+
+START_PATIENCE_SECONDS: Final = 10.0
+"""A history process that starts has locked the file before its socket answers."""
+
+_RETRY_SECONDS: Final = 0.1
 
 
 class HistoryReader(Protocol):
@@ -47,11 +53,18 @@ def open_history(settings: Settings) -> HistoryReader:
         HistoryMissingError: no history process answers and there is no file.
         HistoryLockedError: no history process answers and another process holds the file.
     """
-    client = connect(socket_file(settings))
-    if client is not None:
-        client.close()
-        return SocketReader(settings)
-    return FileReader(Database.open(history_file(settings), read_only=True))
+    deadline = time.monotonic() + START_PATIENCE_SECONDS
+    while True:
+        client = connect(socket_file(settings))
+        if client is not None:
+            client.close()
+            return SocketReader(settings)
+        try:
+            return FileReader(Database.open(history_file(settings), read_only=True, patience=0))
+        except HistoryLockedError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_SECONDS)
 
 
 class SocketReader:

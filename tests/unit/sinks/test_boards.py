@@ -146,6 +146,21 @@ async def test_no_view_says_anything_by_characteristic(client: Client) -> None:
         assert "unknown:" not in text
 
 
+async def test_counts_that_outgrow_a_byte_are_right_in_every_view(history: Any, build: Any) -> None:
+    people = 3_000
+    waiting = [build.transition(n, 0, build.arrival("applied"), application=f"a{n}") for n in range(people)]
+    selected = build.outcome("shortlisting", "selected")
+    passed = [build.transition(n, 1, selected, application=f"a{n}") for n in range(people)]
+    made = sorted(waiting + passed, key=lambda one: (one.offset, one.index))
+    history.put(TRANSITIONS, build.batch(-1, people, made))
+    async for client in serve(history):
+        found = [(await client.get(f"/boards/{view}", **PERIOD))["rows"][0] for view in VIEWS - {"pipeline_health"}]
+    assert (
+        sorted(row[name] for row in found for name in ("waiting", "people", "selected", "applications") if name in row)
+        == [people] * 4
+    )
+
+
 async def test_vacancies_come_with_their_link_and_applications(client: Client) -> None:
     (row,) = (await client.get("/boards/vacancies", organisation="RX1", limit="5"))["rows"]
     assert {name: row[name] for name in ("reference", "title", "status", "applications", "ats_url")} == {

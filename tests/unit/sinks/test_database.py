@@ -105,6 +105,23 @@ def test_a_missing_history_is_said_to_be_missing(file: Path) -> None:
         Database.open(file, read_only=True)
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        "SELECT o, sum(s) AS people FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o ORDER BY people",
+        "SELECT o, CAST(sum(s) AS BIGINT) AS people FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o ORDER BY people",
+        "SELECT o, sum(s) FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o HAVING sum(s) > 300",
+    ],
+)
+def test_sums_survive_a_join_with_a_scalar_subquery(file: Path, select: str) -> None:
+    database = Database.open(file)
+    cursor = database.cursor()
+    cursor.execute("CREATE TABLE t AS SELECT 1::INTEGER AS e, 1::TINYINT AS s, 'RX1' AS o FROM range(600)")
+    cursor.execute("CREATE TABLE epoch AS SELECT 1::INTEGER AS e")
+    assert cursor.execute(select).fetchall() == [("RX1", 600)]
+    database.close()
+
+
 def test_row_by_row_inserts_are_nowhere_used() -> None:
     sources = (Path(__file__).parents[3] / "sinks").glob("*.py")
     assert not [source.name for source in sources if ".executemany(" in source.read_text("utf-8")]

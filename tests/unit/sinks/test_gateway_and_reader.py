@@ -141,6 +141,25 @@ async def test_cells_that_add_up_to_nothing_are_left_out(history: Any, settings:
     assert await ask(history, settings, lambda reader: reader.query("day_cells")) == []
 
 
+async def test_counts_that_outgrow_a_byte_are_right_in_every_query(
+    history: Any, settings: Settings, build: Any
+) -> None:
+    """DuckDB 2.0.0 cut sums to the width of their terms in some plans."""
+    people = 70_000
+    contributions = (build.arrival("applied"), build.outcome("overall", "not_selected"))
+    made = [build.transition(n, 0, *contributions, application=f"a{n}") for n in range(people)]
+    history.put(TRANSITIONS, build.batch(-1, people, made))
+
+    def sums(reader: HistoryReader) -> list[int]:
+        step = reader.query("step_outcomes", organisation="RX1", step="overall", characteristic="age")
+        stage = reader.query("stage_arrivals", organisation="RX1", stage="applied", population="core")
+        cells = reader.query("day_cells")
+        applications = reader.query("organisations")[0]["applications"]
+        return [applications, *[row["people"] for row in (*step, *stage, *cells)]]
+
+    assert await ask(history, settings, sums) == [people] * (3 + 20)
+
+
 async def test_the_other_queries_answer(seeded: Any, settings: Settings) -> None:
     seeded.put(DEAD_LETTERS, DeadLetter(EVENTS, 0, 7, "undecodable", "why", 3, b"\1" * 32, b"\xff\xfe"))
     cell = StageCount("arrival", "applied", "", "sex", "nhs_stated_gender:2", 4)
