@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import sys
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from pydantic import SecretStr
 
@@ -71,9 +72,7 @@ class Setup:
         consumer = Consumer({"bootstrap.servers": self.settings.bootstrap(), "group.id": "unused"})
         found: dict[int, list[tuple[bytes | None, Any]]] = defaultdict(list)
         try:
-            left = 0
-            for number in range(PARTITIONS):
-                left += consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            left = sum(self._end(consumer, TopicPartition(topic, number)) for number in range(PARTITIONS))
             consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
             for message in consumer.consume(left, timeout=20) if left else ():
                 decoded = CODEC.decode(message.value())
@@ -85,6 +84,18 @@ class Setup:
             consumer.close()
         assert sum(map(len, found.values())) == left
         return found
+
+    @staticmethod
+    def _end(consumer: Consumer, partition: TopicPartition) -> int:
+        """Return the end of a partition; a topic made a moment ago may have no leader yet."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return consumer.get_watermark_offsets(partition, timeout=10)[1]
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 @pytest.fixture
