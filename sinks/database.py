@@ -30,9 +30,9 @@ LOCK_PATIENCE_SECONDS: Final = 10.0
 """How long to wait for another holder: commands that found no history process open the file for a moment."""
 
 WRONG_OPTIMIZERS: Final = "statistics_propagation"
-"""DuckDB 2.0.0 takes the rows that a join with a scalar subquery lets through for fewer than they are, derives from that how
-large a sum can get, and then cuts the sum to so few bits or drops its row in HAVING: 600 people came out as 88, without an
-error. Leave it off until ``test_sums_survive_a_join_with_a_scalar_subquery`` passes without this."""
+"""DuckDB 2.0.0 takes the rows that a join with a scalar subquery lets through for fewer than they are, derives from
+that how large a sum can get, and then cuts the sum to so few bits or drops its row in HAVING: 600 people came out as
+88, without an error. Off until ``test_sums_survive_a_join_with_a_scalar_subquery`` passes without this line."""
 
 _LOCK_RETRY_SECONDS: Final = 0.2
 _LOCK_MESSAGE: Final = "Could not set lock"

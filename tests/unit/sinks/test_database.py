@@ -109,7 +109,7 @@ def test_a_missing_history_is_said_to_be_missing(file: Path) -> None:
     "select",
     [
         "SELECT o, sum(s) AS people FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o ORDER BY people",
-        "SELECT o, CAST(sum(s) AS BIGINT) AS people FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o ORDER BY people",
+        "SELECT o, CAST(sum(s) AS BIGINT) AS n FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o ORDER BY n",
         "SELECT o, sum(s) FROM t WHERE e = (SELECT max(e) FROM epoch) GROUP BY o HAVING sum(s) > 300",
     ],
 )
