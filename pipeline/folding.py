@@ -14,7 +14,15 @@ from pipeline.domain.fold import FOLD_VERSION, InputRecord, Output, PartitionFol
 from pipeline.domain.funnel_index import FunnelIndex
 from pipeline.domain.overlay import Overlay
 from pipeline.domain.records import WHOLE_RECORD, Ignored, StageCounts, Transition, TransitionBatch
-from pipeline.domain.state import APPLICATION, DAY, ORGANISATION, PARTITION, PartitionState
+from pipeline.domain.state import (
+    APPLICATION,
+    DAY,
+    ORGANISATION,
+    PARTITION,
+    ApplicationHead,
+    ApplicationState,
+    PartitionState,
+)
 from pipeline.domain.windows import LocalDays
 from pipeline.errors import TerminalError
 from pipeline.inputs import InputReader, RawInput
@@ -90,11 +98,11 @@ class PartitionFolder:
         self.partition = partition
         self._codec = codec
         index = FunnelIndex()
+        head_of = codec.head_decoder(ApplicationState, ApplicationHead)
         for key, data in stored:
             prefix = key[:1]
             if prefix == APPLICATION:
-                head = codec.decode_head(data, "ApplicationState", 2)
-                index.load_application(key, head[0], head[1])
+                index.load_application(key, *head_of(data))
             elif prefix in (DAY, ORGANISATION):
                 index.load_key(key)
         self._overlay = Overlay(load, index.changed)
@@ -135,18 +143,16 @@ class PartitionFolder:
         self._appended_at = raw.appended_at
         outputs_before = len(self._fold.result.outputs)
         done, index = new.applied_steps, new.applied_index
-        for _ in self._fold.steps(item, done, index):
+        for more in self._fold.steps(item, done, index):
             done += 1
             self._steps += 1
-            if self._is_full(max_steps):
-                break
-        else:
-            self._new_state = new._replace(applied_offset=raw.offset, applied_steps=0, applied_index=0)
-            self._remember(raw, outputs_before)
-            return True
-        self._new_state = new._replace(applied_steps=done, applied_index=self._fold.result.next_index)
+            if more and self._is_full(max_steps):
+                self._new_state = new._replace(applied_steps=done, applied_index=self._fold.result.next_index)
+                self._remember(raw, outputs_before)
+                return False
+        self._new_state = new._replace(applied_offset=raw.offset, applied_steps=0, applied_index=0)
         self._remember(raw, outputs_before)
-        return False
+        return True
 
     def _is_full(self, max_steps: int | None) -> bool:
         return len(self._fold.result.outputs) >= OUTPUTS_PER_CHUNK or (
@@ -206,7 +212,14 @@ class PartitionFolder:
             else:
                 raw = self._raw_by_offset[output.offset]
                 letter = dead_letter(
-                    EVENTS, self.partition, output.offset, output.reason, output.detail, raw.key, raw.value
+                    self._codec,
+                    topic=EVENTS,
+                    partition=self.partition,
+                    offset=output.offset,
+                    reason=output.reason,
+                    detail=output.detail,
+                    key=raw.key,
+                    value=raw.value,
                 )
                 messages.append(OutputMessage(DEAD_LETTERS, *letter))
         messages.append(self._batch(run, position, _position(state)))

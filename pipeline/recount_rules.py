@@ -125,7 +125,14 @@ def count_application(
     """
     voided = {event_id for h in happenings for event_id in h.voided}
     own = [h for h in happenings if h.application_id in component.members]
-    standing = sorted((h for h in own if h.event_id not in voided), key=order)
+    standing = sorted(
+        (
+            h
+            for h in own
+            if h.event_id not in voided and (h.application_id == component.root or h.event_type not in NEGATIVE)
+        ),
+        key=order,
+    )
     if not standing:
         return []
     placed = [h for h in sorted(own, key=lambda h: (h.event_time, h.event_id)) if h.vacancy_id is not None]
@@ -135,8 +142,6 @@ def count_application(
     walk.reached["applied"] = Reached(day_of((applied or standing)[0].event_time), is_implied=False)
     done: set[tuple[str, str]] = set()
     for happening in standing:
-        if happening.event_type in NEGATIVE and happening.application_id != component.root:
-            continue
         if happening.action_id is not None:
             action = (happening.action_id, happening.event_type)
             if action in done:
@@ -233,15 +238,14 @@ def _decided(
 
 
 def _onboarding(accepted_day: int, walk: Walk, void_day: int | None) -> Iterable[_Fact]:
-    """Yield the outcome of onboarding, if it came within the horizon; whatever comes later decides nothing."""
+    """Yield the outcome of onboarding; a decision beyond the horizon counts nothing, a lost vacancy voids it."""
     started, dropped = walk.reached.get("started"), walk.onboarding_ending
+    decided: tuple[str, int] | None = None
     if started is not None:
-        outcome, day = "selected", started.day
+        decided = ("selected", started.day)
     elif dropped is not None:
-        outcome, day = dropped.outcome, dropped.day
+        decided = (dropped.outcome, dropped.day)
     elif void_day is not None:
-        outcome, day = "void", max(void_day, accepted_day)
-    else:
-        return
-    if day - accepted_day <= ONBOARDING_HORIZON_DAYS:
-        yield ("outcome", "onboarding", outcome, day, accepted_day, False)
+        yield ("outcome", "onboarding", "void", max(void_day, accepted_day), accepted_day, False)
+    if decided is not None and decided[1] - accepted_day <= ONBOARDING_HORIZON_DAYS:
+        yield ("outcome", "onboarding", decided[0], decided[1], accepted_day, False)

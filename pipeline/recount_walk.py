@@ -33,6 +33,7 @@ _IMPLIES: Final[Mapping[str, tuple[str, ...]]] = {
     "started": ("shortlisted", "offered"),
 }
 _REFUSAL_IMPLIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "interviewed": ("shortlisted",),
     "offered": ("shortlisted",),
     "accepted": ("shortlisted", "offered"),
     "started": ("shortlisted", "offered"),

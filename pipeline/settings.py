@@ -1,9 +1,11 @@
 """Settings: read once in the command line from ``PARITYFLOW_*`` variables (or ``_FILE`` secrets) and passed down."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import TerminalError
@@ -25,7 +27,20 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PARITYFLOW_", frozen=True, extra="ignore")
 
-    state_dir: Path = Field(Path(".parityflow"), description="folder of the broker's data, the history file and sockets")
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, given: Any) -> Any:
+        """Take ``PARITYFLOW_<NAME>_FILE`` as the file that holds the value, for secrets mounted by an orchestrator."""
+        for name in cls.model_fields:
+            file = os.environ.get(f"PARITYFLOW_{name.upper()}_FILE")
+            if file and name not in given:
+                text = Path(file).read_text().strip()
+                given[name] = json.loads(text) if name == "boards_tokens" else text
+        return given
+
+    state_dir: Path = Field(
+        Path(".parityflow"), description="folder of the broker's data, the history file and sockets"
+    )
     bootstrap_servers: str | None = Field(None, description="Kafka addresses; unset: the embedded broker's")
     partitions: int = Field(4, ge=1, le=1000, description="partitions of every topic; fixed within an epoch")
     replication: int = Field(1, ge=1, le=7, description="copies of each partition; 3 on a cluster")
@@ -36,7 +51,12 @@ class Settings(BaseSettings):
     boards_host: str = Field("127.0.0.1", description="address that the boards API listens on")
     boards_port: int = Field(8088, description="port of the boards API; 0: a free one")
     boards_tokens: dict[str, str] = Field(default_factory=dict, description="bearer token of each audience, as JSON")
-    input_retention_days: int = Field(30, ge=1, description="how long Kafka keeps the input log; the archive keeps it on")
+    pseudonym_key: SecretStr | None = Field(
+        None, description="key that replaces personal ids; unset: ids pass as they are"
+    )
+    input_retention_days: int = Field(
+        30, ge=1, description="how long Kafka keeps the input log; the archive keeps it on"
+    )
 
     @property
     def broker_file(self) -> Path:

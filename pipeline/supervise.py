@@ -276,7 +276,7 @@ def _command(
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return the variables that give a child the same settings; secrets it inherits as they were given to us."""
-    given = settings.model_dump(mode="json", include=settings.model_fields_set - {"boards_tokens"})
+    given = settings.model_dump(mode="json", include=settings.model_fields_set - {"boards_tokens", "pseudonym_key"})
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     texts["state_dir"] = str(settings.state_dir.resolve())
     return {f"PARITYFLOW_{name.upper()}": text for name, text in texts.items()}

@@ -3,6 +3,7 @@
 ``partition_of`` is the only partitioner: librdkafka's and aiokafka's defaults disagree, so every producer passes the partition.
 """
 
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_INPUT_BYTES = 1024 * 1024
 """Largest input value that is folded; longer ones are dead letters, so the topic itself must accept more."""
 _TIMEOUT_SECONDS = 30.0
+_LEADER_POLL_SECONDS = 0.1
 _DAY_MS = 86_400_000
 
 
@@ -44,9 +46,7 @@ class TopicsDifferError(TerminalError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(
-            "topics are not as expected: "
-            + "; ".join(problems)
-            + ". Run `parityflow topics apply`; a number of "
+            "topics are not as expected: " + "; ".join(problems) + ". Run `parityflow topics apply`; a number of "
             "partitions can only change with new topics"
         )
 
@@ -120,9 +120,7 @@ def admin_client(bootstrap: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
-def apply_topics(
-    admin: AdminClient, bootstrap: str, specs: Sequence[TopicSpec], replication: int
-) -> list[str]:
+def apply_topics(admin: AdminClient, bootstrap: str, specs: Sequence[TopicSpec], replication: int) -> list[str]:
     """Create the topics that are missing and return their names.
 
     Raises:
@@ -142,6 +140,8 @@ def apply_topics(
     if new:
         for future in admin.create_topics(new, operation_timeout=_TIMEOUT_SECONDS).values():
             future.result(_TIMEOUT_SECONDS)
+    for spec in missing:
+        log_bounds(admin, spec.name, spec.partitions)  # returns when every partition has its leader
     return [spec.name for spec in missing]
 
 
@@ -182,8 +182,16 @@ def log_bounds(admin: AdminClient, topic: str, partitions: int) -> dict[int, tup
 
 
 def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: Any) -> dict[int, int]:
-    futures = admin.list_offsets(dict.fromkeys(partitions, spec))
-    return {item.partition: future.result(_TIMEOUT_SECONDS).offset for item, future in futures.items()}
+    """Ask for offsets; a partition that has just been created may have no leader for a moment."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        futures = admin.list_offsets(dict.fromkeys(partitions, spec))
+        try:
+            return {item.partition: future.result(_TIMEOUT_SECONDS).offset for item, future in futures.items()}
+        except KafkaException as error:
+            if time.monotonic() > deadline or not error.args[0].retriable():
+                raise
+            time.sleep(_LEADER_POLL_SECONDS)
 
 
 def _partitions_by_topic(admin: AdminClient, bootstrap: str) -> dict[str, int]:

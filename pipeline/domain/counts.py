@@ -102,9 +102,7 @@ class WindowSums:
 
     __slots__ = ("end_day", "sums")
 
-    def __init__(
-        self, end_day: int, cells_of_day: Callable[[int], Mapping[CellKey, int]], days: Iterable[int]
-    ) -> None:
+    def __init__(self, end_day: int, cells_of_day: Callable[[int], Mapping[CellKey, int]], days: Iterable[int]) -> None:
         """Sum the given days, as far as they lie in a window that ends before ``end_day``."""
         self.end_day = end_day
         self.sums: dict[int, Cells] = {length: {} for length in WINDOW_LENGTHS}

@@ -149,9 +149,7 @@ def with_answers(facts: ApplicationFacts, record: EqualityAnswers) -> Applicatio
     later = 0 if record.collected_at == "application" else COLLECTED_LATER
     if record.status == "withdrawn":
         given = [
-            (code + base, WITHDRAWN_GROUP)
-            for base in (0, COLLECTED_LATER)
-            for code in range(len(CHARACTERISTICS))
+            (code + base, WITHDRAWN_GROUP) for base in (0, COLLECTED_LATER) for code in range(len(CHARACTERISTICS))
         ]
     else:
         given = [
@@ -179,9 +177,7 @@ def groups_at_application(answers: dict[int, KeptAnswer]) -> tuple[str, ...]:
     """
     if not answers:
         return NO_ANSWERS
-    return tuple(
-        answers[code].group if code in answers else UNKNOWN_NOT_KNOWN for code in range(len(CHARACTERISTICS))
-    )
+    return tuple(answers[code].group if code in answers else UNKNOWN_NOT_KNOWN for code in range(len(CHARACTERISTICS)))
 
 
 def groups_at_any_time(answers: dict[int, KeptAnswer]) -> tuple[str, ...]:
@@ -208,9 +204,7 @@ def to_state(facts: ApplicationFacts) -> ApplicationState:
     position[""] = 0
     codes = bytearray()
     for event in facts.events:
-        codes += bytes(
-            (event.rank, event.stage, event.method, event.route, event.flags, position[event.vacancy])
-        )
+        codes += bytes((event.rank, event.stage, event.method, event.route, event.flags, position[event.vacancy]))
     sources = sorted({(kept.time, kept.event_id) for kept in facts.answers.values()})
     source_number = {source: number for number, source in enumerate(sources)}
     answer_codes = bytearray()
@@ -240,22 +234,16 @@ def from_state(state: ApplicationState) -> ApplicationFacts:
     actions = state.event_actions or [""] * len(state.event_times)
     targets = iter(state.merge_targets)
     codes, events = state.event_codes, []
-    for number, (time, event_id, action) in enumerate(
-        zip(state.event_times, state.event_ids, actions, strict=True)
-    ):
+    for number, (time, event_id, action) in enumerate(zip(state.event_times, state.event_ids, actions, strict=True)):
         at = number * EVENT_CODE_BYTES
         rank, stage, method, route, flags, vacancy = codes[at : at + EVENT_CODE_BYTES]
         target = next(targets) if rank == MERGED else ""
-        events.append(
-            StageEvent(time, rank, event_id, stage, method, route, flags, vacancies[vacancy], action, target)
-        )
+        events.append(StageEvent(time, rank, event_id, stage, method, route, flags, vacancies[vacancy], action, target))
     pairs, answers = state.answer_codes, {}
     for number, group in enumerate(state.answer_groups):
         source = pairs[2 * number + 1]
         answers[pairs[2 * number]] = KeptAnswer(state.source_times[source], state.source_ids[source], group)
-    return ApplicationFacts(
-        state.last_event, tuple(events), frozenset(state.voided), answers, tuple(state.cluster)
-    )
+    return ApplicationFacts(state.last_event, tuple(events), frozenset(state.voided), answers, tuple(state.cluster))
 
 
 def _latest_group(answers: dict[int, KeptAnswer], code: int) -> str:

@@ -135,7 +135,7 @@ class PartitionFold:
         self.result = FoldResult()
         self._offset = 0
         self._changes: list[tuple[str, int, tuple[str, ...], Contribution]] = []
-        self._handlers: dict[type, Callable[[Any, int, int], Iterator[None]]] = {
+        self._handlers: dict[type, Callable[[Any, int, int], Iterator[bool]]] = {
             ApplicationEvent: self._application_event,
             EqualityAnswers: self._equality_answers,
             VacancyEvent: self._vacancy_event,
@@ -145,8 +145,8 @@ class PartitionFold:
             AlertAction: self._not_counted_yet,
         }
 
-    def steps(self, item: InputRecord, done: int = 0, next_index: int = 0) -> Iterator[None]:
-        """Fold one record step by step; every ``next`` makes one step part of the overlay.
+    def steps(self, item: InputRecord, done: int = 0, next_index: int = 0) -> Iterator[bool]:
+        """Fold one record step by step; every ``next`` makes one step part of the overlay and says whether more follow.
 
         Args:
             item: the record.
@@ -159,48 +159,46 @@ class PartitionFold:
         self._offset, self.result.next_index = item.offset, next_index
         mark = len(self.result.outputs), next_index
         try:
-            for _ in self._effects(item, done):
+            for more in self._effects(item, done):
                 self._count_changes()
                 self.overlay.accept()
-                yield
+                yield more
                 mark = len(self.result.outputs), self.result.next_index
         except TerminalError:
             raise
         except Exception as error:  # noqa: BLE001  the fold is pure: it would fail again, so the record goes aside
             self._fail(item, error, *mark)
-            yield
+            yield False
 
-    def _effects(self, item: InputRecord, done: int) -> Iterator[None]:
+    def _effects(self, item: InputRecord, done: int) -> Iterator[bool]:
         if item.reject is not None:
             self._reject(item.reject, item.detail)
-            yield
+            yield False
             return
         handler = self._handlers.get(type(item.record))
         if handler is None:
             self._reject(RejectReason.UNEXPECTED_RECORD, f"{type(item.record).__name__} is no input record")
-            yield
+            yield False
             return
         yield from handler(item.record, item.appended_at, done)
 
     # -- applications ------------------------------------------------------------------------------------------------
 
-    def _application_event(self, event: ApplicationEvent, appended_at: int, _done: int) -> Iterator[None]:
+    def _application_event(self, event: ApplicationEvent, appended_at: int, _done: int) -> Iterator[bool]:
         if event.event_type == "erased":
             self._erase(event.organisation, event.application_id)
         elif self._is_countable(event.organisation, event.application_id, event.event_time, appended_at):
             facts = self._facts(event.organisation, event.application_id)
-            self._change(
-                event.organisation, event.application_id, facts, with_event(facts, event), event.merged_into
-            )
+            self._change(event.organisation, event.application_id, facts, with_event(facts, event), event.merged_into)
             self._advance(event.organisation, event.event_time, appended_at)
-        yield
+        yield False
 
-    def _equality_answers(self, record: EqualityAnswers, appended_at: int, _done: int) -> Iterator[None]:
+    def _equality_answers(self, record: EqualityAnswers, appended_at: int, _done: int) -> Iterator[bool]:
         if self._is_countable(record.organisation, record.application_id, record.event_time, appended_at):
             facts = self._facts(record.organisation, record.application_id)
             self._change(record.organisation, record.application_id, facts, with_answers(facts, record), None)
             self._advance(record.organisation, record.event_time, appended_at)
-        yield
+        yield False
 
     def _facts(self, organisation: str, application_id: str) -> ApplicationFacts:
         return self.overlay.get(application_key(organisation, application_id)) or ApplicationFacts()
@@ -219,11 +217,7 @@ class PartitionFold:
             return
         before = self._members(organisation, application_id, old)
         after = {**before, application_id: new}
-        if (
-            target
-            and new.events
-            and any(event.rank == MERGED and event.target == target for event in new.events)
-        ):
+        if target and new.events and any(event.rank == MERGED and event.target == target for event in new.events):
             departure = self.overlay.get(departure_key(organisation, target))
             if departure is not None and departure.reason == "erased":
                 self._erase(organisation, application_id)
@@ -241,9 +235,7 @@ class PartitionFold:
                 self.overlay.put(application_key(organisation, member), facts)
         self._emit(organisation, self._count(organisation, before), self._count(organisation, after))
 
-    def _members(
-        self, organisation: str, application_id: str, facts: ApplicationFacts
-    ) -> dict[str, ApplicationFacts]:
+    def _members(self, organisation: str, application_id: str, facts: ApplicationFacts) -> dict[str, ApplicationFacts]:
         members = {application_id: facts}
         for member in facts.cluster:
             if member != application_id:
@@ -276,9 +268,9 @@ class PartitionFold:
 
     # -- vacancies ---------------------------------------------------------------------------------------------------
 
-    def _vacancy_event(self, event: VacancyEvent, appended_at: int, done: int) -> Iterator[None]:
+    def _vacancy_event(self, event: VacancyEvent, appended_at: int, done: int) -> Iterator[bool]:
         if not self._is_time_countable(event.organisation, event.event_time, appended_at):
-            yield
+            yield False
             return
         key = vacancy_key(event.organisation, event.vacancy_id)
         old = self.overlay.get(key) or NO_VACANCY
@@ -289,13 +281,13 @@ class PartitionFold:
             for start in range(done * APPLICATIONS_PER_STEP, len(applications), APPLICATIONS_PER_STEP):
                 for application in applications[start : start + APPLICATIONS_PER_STEP]:
                     self._recount(event, application, facts_before, facts_after)
-                yield
+                yield True
         if new == old:
             self._ignore("repeated")
         else:
             self.overlay.put(key, new)
         self._advance(event.organisation, event.event_time, appended_at)
-        yield
+        yield False
 
     def _recount(self, event: VacancyEvent, key: bytes, before: VacancyFacts, after: VacancyFacts) -> None:
         """Count one application (once for all that are linked with it) under the vacancy's new facts."""
@@ -304,9 +296,7 @@ class PartitionFold:
         if len(members) > 1:
             vacancy = vacancy_key(event.organisation, event.vacancy_id)
             here = self.index.applications_of[vacancy]
-            if application_id != min(
-                name for name in members if application_key(event.organisation, name) in here
-            ):
+            if application_id != min(name for name in members if application_key(event.organisation, name) in here):
                 return
 
         def vacancy_of(changed: VacancyFacts) -> Callable[[str], VacancyFacts]:
@@ -324,7 +314,7 @@ class PartitionFold:
 
     # -- what is in the log beside people ----------------------------------------------------------------------------
 
-    def _control(self, control: Control, _appended_at: int, _done: int) -> Iterator[None]:
+    def _control(self, control: Control, _appended_at: int, _done: int) -> Iterator[bool]:
         state = self._organisation(control.organisation)
         if control.kind == "content":
             if self.known_content.get(control.content_name or "") != control.content_hash:
@@ -333,21 +323,21 @@ class PartitionFold:
             self._put_organisation(control.organisation, state._replace(content=content))
         else:
             self._put_organisation(control.organisation, state._replace(loading=control.kind == "loading"))
-        yield
+        yield False
 
     def _not_counted_yet(
         self, record: VacancyEqualityTable | AlertAction, _appended_at: int, _done: int
-    ) -> Iterator[None]:
+    ) -> Iterator[bool]:
         """Keep to the archive what no rule counts yet; a rebuild under a later fold version will find it there."""
         self._ignore("equality_table" if isinstance(record, VacancyEqualityTable) else "alert_action")
-        yield
+        yield False
 
-    def _tick(self, tick: Tick, appended_at: int, _done: int) -> Iterator[None]:
+    def _tick(self, tick: Tick, appended_at: int, _done: int) -> Iterator[bool]:
         """Publish windows, let finished applications leave, retire old days; whatever was done already is skipped."""
         partition: PartitionState = self.overlay.get(PARTITION)
         if tick.minute <= partition.tick_minute:
             self._ignore("repeated")
-            yield
+            yield False
             return
         now = min(tick.minute * MINUTE_MS, appended_at)
         for organisation in sorted(self.index.organisations):
@@ -358,15 +348,15 @@ class PartitionFold:
                 state = state._replace(changed=False, published_day=today)
                 state = state if state.loading else self._retire_days(organisation, state, today)
                 self.overlay.put(organisation_key(organisation), state)
-                yield
+                yield True
         leaving = self._leaving(now - KEPT_MS)
         for start in range(0, len(leaving), APPLICATIONS_PER_STEP):
             for key in leaving[start : start + APPLICATIONS_PER_STEP]:
                 self.overlay.put(key, None)
                 self.overlay.put(departure_key(*split_key(key)), Departure("left"))
-            yield
+            yield True
         self.overlay.put(PARTITION, partition._replace(tick_minute=tick.minute))
-        yield
+        yield False
 
     def _publish(self, organisation: str, today: int) -> None:
         sums = self._window_sums(organisation, today + 1)
@@ -416,9 +406,7 @@ class PartitionFold:
 
     # -- what may be counted, clocks ---------------------------------------------------------------------------------
 
-    def _is_countable(
-        self, organisation: str, application_id: str, event_time: int, appended_at: int
-    ) -> bool:
+    def _is_countable(self, organisation: str, application_id: str, event_time: int, appended_at: int) -> bool:
         departure = self.overlay.get(departure_key(organisation, application_id))
         if departure is not None and departure.reason == "erased":
             self._ignore("erased")
@@ -444,9 +432,7 @@ class PartitionFold:
                 "the event time is more than a day after the broker's append time",
             )
         elif event_time < reference - KEPT_MS:
-            self._reject(
-                RejectReason.TOO_LATE, "the event time is more than 400 days before the organisation's clock"
-            )
+            self._reject(RejectReason.TOO_LATE, "the event time is more than 400 days before the organisation's clock")
         else:
             return True
         return False
@@ -480,9 +466,7 @@ class PartitionFold:
             if found:
                 self._emit_transition(organisation, sign, labels, sorted(found))
 
-    def _emit_transition(
-        self, organisation: str, sign: int, labels: Labels, found: list[Contribution]
-    ) -> None:
+    def _emit_transition(self, organisation: str, sign: int, labels: Labels, found: list[Contribution]) -> None:
         self._add(
             Transition(
                 self._offset,
@@ -552,9 +536,7 @@ def vacancy_facts(state: VacancyState | None) -> VacancyFacts:
     """Return what a vacancy decides."""
     if state is None:
         return VacancyFacts()
-    return VacancyFacts(
-        bool(state.longlisting_used), state.status_time if state.status == "withdrawn" else None
-    )
+    return VacancyFacts(bool(state.longlisting_used), state.status_time if state.status == "withdrawn" else None)
 
 
 def _with_vacancy_event(old: VacancyState, event: VacancyEvent) -> VacancyState:

@@ -42,9 +42,7 @@ class FunnelIndex:
         elif prefix == DAY:
             if (old is None) != (new is None):
                 organisation, day = split_key(key)
-                (self.days_of[organisation].discard if new is None else self.days_of[organisation].add)(
-                    int(day)
-                )
+                (self.days_of[organisation].discard if new is None else self.days_of[organisation].add)(int(day))
         elif prefix == ORGANISATION:
             (self.organisations.discard if new is None else self.organisations.add)(key[1:].decode())
 

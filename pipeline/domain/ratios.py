@@ -194,9 +194,7 @@ def koopman(table: Table, confidence: float = CONFIDENCE) -> Interval | None:
         return None
     z = _quantile(confidence)
     low = _root(lambda log_ratio: _score(table, math.exp(log_ratio)) - z) if table.focal_selected else 0.0
-    high = (
-        _root(lambda log_ratio: _score(table, math.exp(log_ratio)) + z) if table.reference_selected else None
-    )
+    high = _root(lambda log_ratio: _score(table, math.exp(log_ratio)) + z) if table.reference_selected else None
     return Interval(low, high)
 
 
@@ -268,8 +266,7 @@ def mantel_haenszel_ratio(strata: Iterable[Table], confidence: float = CONFIDENC
     if not focal:
         return PooledRatio(0.0, None, None)
     spread = math.fsum(
-        (t.focal * t.reference * t.selected - t.focal_selected * t.reference_selected * t.people)
-        / t.people**2
+        (t.focal * t.reference * t.selected - t.focal_selected * t.reference_selected * t.people) / t.people**2
         for t in tables
     )
     standard_error = math.sqrt(spread / (focal * reference))

@@ -40,6 +40,13 @@ class ApplicationState(NamedTuple):
     cluster: Sequence[str]
 
 
+class ApplicationHead(NamedTuple):
+    """The first fields of an ``ApplicationState``: all that the index needs of an application."""
+
+    last_event: int
+    vacancies: Sequence[str]
+
+
 class VacancyState(NamedTuple):
     """The two facts of a vacancy that decide outcomes, each with the write that set it last."""
 

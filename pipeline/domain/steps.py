@@ -79,15 +79,15 @@ NEGATIVE_RANKS = frozenset(_ENDINGS)
 _IMPLIES_SHORTLISTED = frozenset({_R["interview_invited"], _R["interviewed"], _R["did_not_attend"]})
 _APPLIED, _INTERVIEWED, _RESERVED = _R["applied"], _R["interviewed"], _R["reserved"]
 _REINSTATED, _HIRE_UNDONE = _R["reinstated"], _R["hire_undone"]
-_STAGE_OF_NAME = {
-    "longlisted": 1,
-    "shortlisted": 2,
-    "interviewed": 3,
-    "offered": 3,
-    "accepted": 4,
-    "started": 5,
+_REFUSED_STAGE = {
+    "longlisted": Stage.LONGLISTED,
+    "shortlisted": Stage.SHORTLISTED,
+    "interviewed": Stage.OFFERED,  # refused at or before the interview: shortlisted, and no offer
+    "offered": Stage.OFFERED,
+    "accepted": Stage.ACCEPTED,
+    "started": Stage.ACCEPTED,  # nobody is refused the start before accepting
 }
-_REFUSED_BY_CODE = tuple(None if name is None else Stage(_STAGE_OF_NAME[name]) for name in STAGES)
+_REFUSED_BY_CODE = tuple(None if name is None else _REFUSED_STAGE[name] for name in STAGES)
 _ARRIVAL_NAME = {stage: ARRIVALS[stage if stage <= Stage.SHORTLISTED else stage + 1] for stage in Stage}
 
 
@@ -135,11 +135,7 @@ class Pathway:
             renewed_offer = stage is Stage.OFFERED and ending.refused is Stage.ACCEPTED
             if renewed_offer or stage > max(self.reached, default=Stage.APPLIED):
                 self.ending = None
-        if (
-            stage is Stage.STARTED
-            and self.onboarding_ending is not None
-            and event.time > self.onboarding_ending.at
-        ):
+        if stage is Stage.STARTED and self.onboarding_ending is not None and event.time > self.onboarding_ending.at:
             self.onboarding_ending = None
         if stage is Stage.OFFERED and (
             ending is not None
@@ -157,34 +153,31 @@ class Pathway:
     def _end(self, event: StageEvent) -> None:
         outcome = _ENDINGS[event.rank]
         if Stage.ACCEPTED in self.reached:
-            if (
-                event.rank != _RESERVED
-                and Stage.STARTED not in self.reached
-                and self.onboarding_ending is None
-            ):
+            if event.rank != _RESERVED and Stage.STARTED not in self.reached and self.onboarding_ending is None:
                 self.onboarding_ending = Ending(outcome, Stage.STARTED, event.time, event.method)
             return
         if event.rank in _IMPLIES_SHORTLISTED:
             self._imply(Stage.SHORTLISTED, event)
         if event.rank == _RESERVED and Stage.SHORTLISTED not in self.reached:
             return
-        if self.ending is not None:
-            return
-        refused = _REFUSED_BY_CODE[event.stage]
-        if refused is None or refused in self.reached or refused is Stage.STARTED:
-            refused = self._next_mandatory()
-        if refused > Stage.SHORTLISTED:
-            self._imply(Stage.OFFERED if refused > Stage.OFFERED else Stage.SHORTLISTED, event)
-        self.ending = Ending(outcome, refused, event.time, event.method)
+        given = _REFUSED_BY_CODE[event.stage]
+        refused = self._refused(given)
+        if given is not None and given > Stage.SHORTLISTED:
+            self._imply(Stage.OFFERED if given > Stage.OFFERED else Stage.SHORTLISTED, event)
+        if self.ending is None:
+            self.ending = Ending(outcome, refused, event.time, event.method)
 
-    def _next_mandatory(self) -> Stage:
+    def _refused(self, given: Stage | None) -> Stage:
+        """Return the stage that a negative decision refuses: the one it names, else the next mandatory one.
+
+        A stage is passed as soon as a later one is reached: who was shortlisted without a longlist is not refused there.
+        """
         furthest = max(self.reached, default=Stage.APPLIED)
+        if given is not None and given > furthest:
+            return given
         if self.vacancy.longlisting_used and furthest < Stage.LONGLISTED:
             return Stage.LONGLISTED
-        for stage in (Stage.SHORTLISTED, Stage.OFFERED):
-            if stage not in self.reached:
-                return stage
-        return Stage.ACCEPTED
+        return max(Stage.SHORTLISTED, Stage(min(furthest + 1, Stage.ACCEPTED)))
 
 
 def contributions(
@@ -246,18 +239,15 @@ def _outcomes(pathway: Pathway, day_of: Callable[[int], int]) -> list[Contributi
 
     longlisted = reached.get(Stage.LONGLISTED)
     refused_longlist = ending is not None and ending.refused is Stage.LONGLISTED
-    if (
-        longlisted is not None
-        or refused_longlist
-        or (vacancy.longlisting_used and len(reached) == 1 and not ending)
-    ):
+    if longlisted is not None or refused_longlist or (vacancy.longlisting_used and len(reached) == 1 and not ending):
         settle("longlisting", applied, longlisted)
     settle("shortlisting", applied, shortlisted)
     if shortlisted is not None and not shortlisted.implied:
         settle("interview", shortlisted.at, offered)
         settle("appointment", shortlisted.at, accepted)
     if offered is not None and not offered.implied:
-        settle("offer", max(offered.at, pathway.latest_offer), accepted)
+        if accepted is not None or ending is None or ending.refused is Stage.ACCEPTED:
+            settle("offer", max(offered.at, pathway.latest_offer), accepted)
     settle("overall", applied, accepted)
     if accepted is not None:
         found += _onboarding(pathway, accepted, day_of)
@@ -280,7 +270,5 @@ def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int
     return [_outcome("onboarding", outcome, at, accepted.at, method, day_of)]
 
 
-def _outcome(
-    step: str, outcome: str, at: int, entry: int, method: int, day_of: Callable[[int], int]
-) -> Contribution:
+def _outcome(step: str, outcome: str, at: int, entry: int, method: int, day_of: Callable[[int], int]) -> Contribution:
     return Contribution("outcome", step, outcome, day_of(at), day_of(entry), at, method=METHODS[method])

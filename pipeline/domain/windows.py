@@ -124,8 +124,7 @@ class LocalDays:
         """
         at = day_to_date(day)
         candidates = [
-            _milliseconds(datetime(at.year, at.month, at.day, fold=fold, tzinfo=self._zone))
-            for fold in (0, 1)
+            _milliseconds(datetime(at.year, at.month, at.day, fold=fold, tzinfo=self._zone)) for fold in (0, 1)
         ]
         before, after = min(candidates), max(candidates)
         if self.day_of(before) == day:

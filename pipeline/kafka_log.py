@@ -1,0 +1,79 @@
+"""Reading a partition of a topic from its beginning to where it ends now, without a consumer group."""
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from pipeline.errors import TransientError
+
+_POLL_SECONDS = 30.0
+_BATCH = 5000
+_RETRY_SECONDS = 0.1
+
+
+class LogReadError(TransientError):
+    """A partition could not be read to its end."""
+
+    def __init__(self, topic: str, partition: int, problem: str) -> None:
+        self.topic = topic
+        self.partition = partition
+        super().__init__(f"{topic} partition {partition} could not be read to its end: {problem}; try again")
+
+
+def read_partition(bootstrap: str, topic: str, partition: int) -> Iterator[Message]:
+    """Yield every record of a partition that the broker holds now, in offset order.
+
+    Raises:
+        LogReadError: the broker did not give all of them in time.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "parityflow.reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
+    try:
+        place = TopicPartition(topic, partition)
+        start, end = _bounds(consumer, place)
+        if start >= end:
+            return
+        consumer.assign([TopicPartition(topic, partition, start)])
+        while True:
+            messages = consumer.consume(_BATCH, _POLL_SECONDS)
+            if not messages:
+                raise LogReadError(topic, partition, f"no answer within {_POLL_SECONDS:.0f} seconds")
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                    if message.offset() >= end - 1:
+                        return
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  the client's public name for it
+                    return
+                else:
+                    raise LogReadError(topic, partition, error.str())
+    finally:
+        consumer.close()
+
+
+def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """Return where the partition begins and ends; a new topic is unknown to some broker threads for a moment."""
+    deadline = time.monotonic() + _POLL_SECONDS
+    while True:
+        try:
+            start, end = consumer.get_watermark_offsets(place, timeout=_POLL_SECONDS)
+        except KafkaException as error:
+            if time.monotonic() > deadline or not error.args[0].retriable():
+                raise LogReadError(place.topic, place.partition, error.args[0].str()) from None
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return start, end
+
+
+def plain_producer(bootstrap: str) -> Producer:
+    """Return an idempotent producer for a few records."""
+    return Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "log_level": 0})
