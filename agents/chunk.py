@@ -12,10 +12,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from agents.store import PartitionedStore, position_bytes
+from agents.store import PartitionedStore
 from pipeline.crashpoints import CrashPoint, reach
 from pipeline.domain.state import PartitionState
-from pipeline.epochs import POSITION_HEADER
+from pipeline.epochs import POSITION_HEADER, position_bytes
 from pipeline.errors import TerminalError
 from pipeline.folding import OutputMessage
 from pipeline.topics import MAX_BATCH_BYTES
@@ -31,8 +31,8 @@ class StateLogMovedError(TerminalError):
     def __init__(self, partition: int, expected: int, found: int) -> None:
         self.partition = partition
         super().__init__(
-            f"state log of partition {partition}: our batch was appended at {found}, expected {expected}. Another worker "
-            "has written meanwhile; this one stops and will load the state anew"
+            f"state log of partition {partition}: our batch was appended at {found}, expected {expected}. Another "
+            "worker has written meanwhile; this one stops and will load the state anew"
         )
 
 

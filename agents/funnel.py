@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from faust.types.tuples import TP
 
 from agents.chunk import ChunkCommitter
 from agents.store import PartitionedStore
-from agents.transport import ChunkConsumer
 from pipeline.codec import Codec
 from pipeline.crashpoints import CrashPoint, reach
 from pipeline.domain.state import PARTITION, PartitionState
@@ -17,6 +15,9 @@ from pipeline.domain.windows import LocalDays
 from pipeline.errors import TerminalError, TransientError
 from pipeline.folding import NoPartitionStateError, PartitionFolder
 from pipeline.inputs import RawInput
+
+if TYPE_CHECKING:
+    from agents.transport import ChunkConsumer
 
 FOLD_SLICE = 250
 """Records folded before the event loop gets its turn: some 15 ms."""
@@ -65,6 +66,7 @@ class FunnelAgent:
         self._days = days
         self._known_content = known_content
         self._folders: dict[int, PartitionFolder] = {}
+        self._counting: set[int] = set()
         self._assignment = -1
 
     async def consume(self, stream: Any) -> None:
@@ -89,6 +91,9 @@ class FunnelAgent:
         """Return where an input partition goes on, once its recovered state fits the input log."""
         folder = self.folder(partition)
         self._verify(partition, folder.state)
+        log.info(
+            "partition_assigned", partition=partition, assignment=self._assignment, next_offset=folder.next_offset
+        )
         return folder.next_offset
 
     def folder(self, partition: int) -> PartitionFolder:
@@ -99,6 +104,7 @@ class FunnelAgent:
         """
         if self._assignment != self._store.assignments:
             self._folders.clear()
+            self._counting.clear()
             self._assignment = self._store.assignments
         folder = self._folders.get(partition)
         if folder is None:
@@ -135,7 +141,7 @@ class FunnelAgent:
             records = records[folded:]
 
     async def _commit_some(
-        self, folder: PartitionFolder, records: list[RawInput], tp: TP, generation: int, max_steps: int | None
+        self, folder: PartitionFolder, records: list[RawInput], tp: Any, generation: int, max_steps: int | None
     ) -> tuple[int, int | None]:
         """Commit as many records as fit; return how many were wholly folded and the limit to go on with."""
         folded = await self._fold(folder, records, max_steps)
@@ -152,6 +158,10 @@ class FunnelAgent:
         self._check_generation(generation, tp.partition)
         await self._committer.commit(batch)
         folder.accept(chunk)
+        if tp.partition not in self._counting:
+            self._counting.add(tp.partition)
+            applied = chunk.state.applied_offset
+            log.info("partition_counting", partition=tp.partition, assignment=self._assignment, applied_offset=applied)
         return folded, max_steps
 
     async def _fold(self, folder: PartitionFolder, records: list[RawInput], max_steps: int | None) -> int:

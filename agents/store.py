@@ -1,6 +1,5 @@
-"""Our store behind Faust's table: one dictionary a partition, loaded from the changelog, written by the chunk commit only."""
+"""Our store behind Faust's table: a dictionary a partition, loaded from the changelog, written chunk by chunk."""
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -8,11 +7,9 @@ import structlog
 from faust.stores import base
 from faust.types.tuples import TP
 
-from pipeline.domain.state import PARTITION, PartitionState
+from pipeline.domain.state import PARTITION
 from pipeline.epochs import POSITION_HEADER
 from pipeline.errors import TerminalError
-
-_POSITION = struct.Struct(">QI")
 
 log = structlog.get_logger(__name__)
 
@@ -29,16 +26,11 @@ class ChangelogForeignError(TerminalError):
         )
 
 
-def position_bytes(state: PartitionState) -> bytes:
-    """Return a position as bytes that sort like it: offset applied wholly, steps done of the next record."""
-    return _POSITION.pack(state.applied_offset + 1, state.applied_steps)
-
-
 class PartitionedStore(base.Store):  # type: ignore[misc]
     """State of the assigned partitions, in memory; the changelog is its only durable form.
 
-    All partitions are forgotten together at each assignment. ``persisted_offset`` answers -1: with None Faust would keep
-    its recovery offsets for partitions that the worker retains, read nothing, and go on with empty state.
+    All partitions are forgotten together at each assignment. ``persisted_offset`` answers -1: with None Faust would
+    keep its recovery offsets for partitions that the worker retains, read nothing, and go on with empty state.
     """
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class TickWriter:
-    """Writes the current minute once into each partition; a minute that another worker wrote too is ignored by the fold."""
+    """Writes the current minute once into each partition; the fold ignores one that another worker wrote too."""
 
     def __init__(self, app: Any, committer: ChunkCommitter, codec: Codec) -> None:
         self._app = app
@@ -24,7 +24,7 @@ class TickWriter:
         self._written: dict[int, int] = {}
 
     async def write_due(self) -> None:
-        """Write what is due; a failure is logged and tried again at the next call, for a timer that raises kills its worker."""
+        """Write what is due; a failure is logged and tried again, for a timer that raises kills its worker."""
         if self._app.in_recovery or self._app.rebalancing:
             return
         minute = int(time.time() * 1000) // MINUTE_MS

@@ -1,0 +1,1 @@
+"""Parityflow: recruitment events in, exact counts out; what is not an agent and not a sink."""

@@ -203,7 +203,7 @@ def simulate(
     seconds: Annotated[float | None, typer.Option(help="End the live part after so long.")] = None,
     stdout: Annotated[bool, typer.Option(help="Write NDJSON instead of sending.")] = False,
 ) -> None:
-    """Send simulated recruitment, clearly labelled: vacancies whose applicants compete, delays, duplicates, corrections."""
+    """Send simulated recruitment, clearly labelled: competing applicants, delays, duplicates, corrections."""
     from dataclasses import replace
 
     from pipeline.intake.progress import TerminalProgress
@@ -243,13 +243,13 @@ def report_ratios(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare selection between groups, exactly: impact ratio both ways, intervals, tests, the ratio within vacancies."""
+    """Compare selection between groups, exactly: ratios both ways, intervals, tests, the ratio within vacancies."""
     from rich.console import Console
 
     from pipeline import report as reporting
     from pipeline.domain.windows import date_to_day
     from pipeline.reference import code_lists
-    from pipeline.report_text import NOTICE, print_ratios
+    from pipeline.report_text import print_ratios
     from sinks.reader import open_history
 
     def day(moment: datetime | None) -> int | None:
@@ -271,7 +271,7 @@ def report_ratios(
             groups=group or (),
         )
     if as_json:
-        print(NOTICE, file=sys.stderr)
+        print(reporting.NOTICE, file=sys.stderr)
         print(json.dumps(found.to_json()))
     else:
         print_ratios(found, lists.label, Console(), Console(stderr=True))

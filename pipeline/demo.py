@@ -87,10 +87,11 @@ def _is_up(settings: Settings) -> bool:
 
 def _show_berkeley(say: Any) -> None:
     women = _ratio("BERKELEY-1973", "shortlisting", "sex", "men", "women")
+    crude, within = women["impact_ratio"], women["mantel_haenszel_ratio"]
     say(
         "\nBerkeley 1973: 4,526 applications, departments as vacancies, admitted = shortlisted\n"
-        f"  women / men, all departments together (crude): [bold]{women['impact_ratio']:.4f}[/bold]\n"
-        f"  women / men, each department within itself (Mantel-Haenszel): [bold]{women['mantel_haenszel_ratio']:.4f}[/bold]\n"
+        f"  women / men, all departments together (crude): [bold]{crude:.4f}[/bold]\n"
+        f"  women / men, each department within itself (Mantel-Haenszel): [bold]{within:.4f}[/bold]\n"
         "  They differ because women applied more to departments that admit few of anybody. The crude ratio fails the\n"
         "  four-fifths rule; within departments there is nothing to find. Parityflow alerts on the second only."
     )

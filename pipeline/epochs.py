@@ -1,5 +1,6 @@
 """Epochs: which state log and outputs are current, how an epoch begins, and whether a worker may go on with a state."""
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ FIRST_EPOCH = 1
 POSITION_HEADER = "c"
 """Header of every changelog record: how far the input was applied with it, as bytes that sort."""
 GENESIS_POSITION = bytes(12)
+_POSITION = struct.Struct(">QI")
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -36,6 +38,11 @@ class StateUnfitError(TerminalError):
             f"the state of partition {partition} does not fit the input log: expected {expected}, found {found}. "
             "Counting on would lose or double events: run `parityflow rebuild`, which counts anew from the archive"
         )
+
+
+def position_bytes(state: PartitionState) -> bytes:
+    """Return a position as bytes that sort like it: offset applied wholly, steps done of the next record."""
+    return _POSITION.pack(state.applied_offset + 1, state.applied_steps)
 
 
 def current_epoch(bootstrap: str, codec: Codec) -> Epoch:

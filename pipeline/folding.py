@@ -1,6 +1,7 @@
 """Chunks of one partition's input into outputs and state changes: the same code for the agent and for a rebuild.
 
-The caller drives it: ``extend`` folds records, ``finish`` gives what to send and to store, then ``accept`` or ``discard``.
+The caller drives it: ``extend`` folds records, ``finish`` gives what to send and to store, then ``accept`` or
+``discard``.
 """
 
 from collections import deque

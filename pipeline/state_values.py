@@ -1,4 +1,4 @@
-"""State values between bytes and the objects that the fold works with; the first byte of a key says which kind it is."""
+"""State values between bytes and the objects the fold works with; a key's first byte says which kind it is."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Topics: names, partitions, retention, compaction; ``parityflow topics apply|check``. Nothing is auto-created.
 
-``partition_of`` is the only partitioner: librdkafka's and aiokafka's defaults disagree, so every producer passes the partition.
+``partition_of`` is the only partitioner: librdkafka's and aiokafka's defaults disagree, so every producer passes the
+partition.
 """
 
 import time
@@ -101,7 +102,7 @@ def topic_specs(partitions: int, input_retention_days: int) -> list[TopicSpec]:
 
 
 def changelog_spec(epoch: int, partitions: int) -> TopicSpec:
-    """Return the changelog of an epoch: compacted late, so that a stale batch is met and mended before it is compacted."""
+    """Return the changelog of an epoch: compacted late, so that a stale batch is mended before it is compacted."""
     return TopicSpec(
         changelog_of(epoch),
         partitions,
@@ -150,9 +151,11 @@ def check_topics(admin: AdminClient, bootstrap: str, specs: Sequence[TopicSpec])
     existing = _partitions_by_topic(admin, bootstrap)
     problems = [f"{spec.name} does not exist" for spec in specs if spec.name not in existing]
     present = [spec for spec in specs if spec.name in existing]
-    for spec in present:
-        if existing[spec.name] != spec.partitions:
-            problems.append(f"{spec.name} has {existing[spec.name]} partitions, expected {spec.partitions}")
+    problems += [
+        f"{spec.name} has {existing[spec.name]} partitions, expected {spec.partitions}"
+        for spec in present
+        if existing[spec.name] != spec.partitions
+    ]
     resources = [ConfigResource(ResourceType.TOPIC, spec.name) for spec in present]
     found = {
         resource.name: future.result(_TIMEOUT_SECONDS)

@@ -51,13 +51,15 @@ def counted(
     valid = {application_id: _valid(facts, voided) for application_id, facts in members.items()}
     total: Counted = {}
     for root, component in _components(valid):
-        events = sorted(
-            event
-            for application_id in component
-            for event in valid[application_id]
-            if application_id == root or event.rank not in NEGATIVE_RANKS
+        events = tuple(
+            sorted(
+                event
+                for application_id in component
+                for event in valid[application_id]
+                if application_id == root or event.rank not in NEGATIVE_RANKS
+            )
         )
-        total |= _count_one(root, tuple(events), [members[name] for name in component], vacancy_of, day_of)
+        total |= _count_one(root, events, [members[name] for name in component], vacancy_of, day_of)
     return total
 
 
@@ -68,8 +70,8 @@ def _valid(facts: ApplicationFacts, voided: frozenset[str]) -> tuple[StageEvent,
 def _components(valid: Mapping[str, tuple[StageEvent, ...]]) -> list[tuple[str, list[str]]]:
     """Return (root, members) of each group that is joined now.
 
-    The root is the only member that was not merged into another; where several or none are left over (forks, cycles), the
-    smallest id among them, so that the order in which merges arrived does not matter.
+    The root is the only member that was not merged into another; where several or none are left over (forks, cycles),
+    the smallest id among them, so that the order in which merges arrived does not matter.
     """
     targets = {
         application_id: {event.target for event in events if event.rank == MERGED and event.target in valid}

@@ -1,4 +1,4 @@
-"""Facts of one application: a set of events, a set of voided event ids, the last answers, the applications linked to it.
+"""Facts of one application: its events, voided event ids, last answers, and the applications linked to it.
 
 Facts only grow, and adding the same thing twice changes nothing: hence order and repetition of the input do not matter.
 """
@@ -60,7 +60,7 @@ _FLAG_BASE = 3
 
 
 class StageEvent(NamedTuple):
-    """An event as kept: sorts by (time, kind rank, id), the order in which events count. Codes index the tuples above."""
+    """An event as kept: sorts by (time, kind rank, id), the order in which events count; codes index the tuples."""
 
     time: int
     rank: int
@@ -171,7 +171,7 @@ def with_answers(facts: ApplicationFacts, record: EqualityAnswers) -> Applicatio
 
 
 def groups_at_application(answers: dict[int, KeptAnswer]) -> tuple[str, ...]:
-    """Return the group of each characteristic by answers collected at application: they label every step up to appointment.
+    """Return the group of each characteristic by answers collected at application, for steps up to appointment.
 
     Asking again at hire would change labels because of selection, so later answers do not count here.
     """

@@ -1,18 +1,18 @@
 """The fold of the FUNNEL agent: one input record after the other changes the state and says what changed.
 
-A record's effect is a sequence of steps; each touches a bounded number of keys and can be committed on its own. What a record
-does depends on the log before it alone, never on how the log was cut into chunks.
+A record's effect is a sequence of steps; each touches a bounded number of keys and can be committed on its own. What
+a record does depends on the log before it alone, never on how the log was cut into chunks.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.domain import counts
 from pipeline.domain.clusters import Counted, Labels, counted
 from pipeline.domain.counts import DAYS_KEPT, Cells, WindowSums
-from pipeline.domain.facts import MERGED, ApplicationFacts, with_answers, with_event
+from pipeline.domain.facts import ApplicationFacts, with_answers, with_event
 from pipeline.domain.funnel_index import FunnelIndex
 from pipeline.domain.overlay import Overlay
 from pipeline.domain.records import (
@@ -84,7 +84,7 @@ class UnknownContentError(TerminalError):
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """One record of the input log: where it is, when the broker appended it, and what it says or why it says nothing."""
+    """One record of the input log: where it is, when it was appended, what it says or why it says nothing."""
 
     offset: int
     appended_at: int
@@ -216,24 +216,21 @@ class PartitionFold:
             self._ignore("repeated")
             return
         before = self._members(organisation, application_id, old)
+        counted_before = self._count(organisation, before)
         after = {**before, application_id: new}
-        if target and new.events and any(event.rank == MERGED and event.target == target for event in new.events):
+        if target and target not in before and any(event.target == target for event in new.events):
             departure = self.overlay.get(departure_key(organisation, target))
-            if departure is not None and departure.reason == "erased":
+            if departure == Departure("erased"):
                 self._erase(organisation, application_id)
                 return
-            if target not in after and departure is None:
-                linked = self._members(organisation, target, self._facts(organisation, target))
-                before, after = {**before, **linked}, {**after, **linked}
-                cluster = tuple(sorted(after))
-                for member, facts in after.items():
-                    after[member] = ApplicationFacts(
-                        facts.last_event, facts.events, facts.voided, facts.answers, cluster
-                    )
+            if departure is None:
+                other = self._members(organisation, target, self._facts(organisation, target))
+                counted_before = counted_before | self._count(organisation, other)
+                before, after = {**before, **other}, _linked({**after, **other})
         for member, facts in after.items():
             if before[member] is not facts:
                 self.overlay.put(application_key(organisation, member), facts)
-        self._emit(organisation, self._count(organisation, before), self._count(organisation, after))
+        self._emit(organisation, counted_before, self._count(organisation, after))
 
     def _members(self, organisation: str, application_id: str, facts: ApplicationFacts) -> dict[str, ApplicationFacts]:
         members = {application_id: facts}
@@ -530,6 +527,12 @@ class PartitionFold:
             state = self._organisation(organisation)
             self.overlay.put(organisation_key(organisation), state._replace(failures=state.failures + 1))
         self.overlay.accept()
+
+
+def _linked(members: Mapping[str, ApplicationFacts]) -> dict[str, ApplicationFacts]:
+    """Return applications each of which knows all of them from now on."""
+    cluster = tuple(sorted(members))
+    return {name: replace(facts, cluster=cluster) for name, facts in members.items()}
 
 
 def vacancy_facts(state: VacancyState | None) -> VacancyFacts:

@@ -1,6 +1,7 @@
-"""What the fold must find without a key: applications of a vacancy, who leaves next, days and organisations of a partition.
+"""What the fold must find without a key: a vacancy's applications, who leaves next, days and organisations.
 
-Nothing here is state: it is rebuilt from the stored values when a partition is loaded and follows every accepted change.
+Nothing here is state: it is rebuilt from the stored values when a partition is loaded and follows every accepted
+change.
 """
 
 from collections import defaultdict

@@ -10,8 +10,8 @@ Change = Callable[[bytes, Any, Any], None]
 class Overlay:
     """A view of the state that remembers what was changed, in two layers: the chunk's and the running step's.
 
-    Values are working objects, never bytes; None stands for "no such key". A value that was put must not be changed in place
-    afterwards, except by its owner within the same chunk.
+    Values are working objects, never bytes; None stands for "no such key". A value that was put must not be changed
+    in place afterwards, except by its owner within the same chunk.
     """
 
     __slots__ = ("_loaded", "_on_change", "_read", "_step", "changes")

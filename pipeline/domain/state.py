@@ -1,7 +1,7 @@
 """What the FUNNEL agent keeps of a partition: typed keys and the stored form of their values.
 
-A partition's state is one table from bytes to bytes. The first byte of a key says what its value is. Lists of events are kept
-as columns: Avro reads an array of numbers or strings several times faster than an array of records.
+A partition's state is one table from bytes to bytes. The first byte of a key says what its value is. Lists of events
+are kept as columns: Avro reads an array of numbers or strings several times faster than an array of records.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ PARTITION = b"p"
 class ApplicationState(NamedTuple):
     """Facts of one application; the first two fields alone rebuild the in-memory index.
 
-    ``event_codes`` holds ``EVENT_CODE_BYTES`` bytes an event: kind, stage, method, route, flags, index into ``vacancies``.
-    ``answer_codes`` holds two bytes an answer: characteristic (plus 128 when collected after application) and the index of
-    its source in ``source_times`` / ``source_ids``.
+    ``event_codes`` holds ``EVENT_CODE_BYTES`` bytes an event: kind, stage, method, route, flags, index into
+    ``vacancies``. ``answer_codes`` holds two bytes an answer: characteristic (plus 128 when collected after
+    application) and the index of its source in ``source_times`` / ``source_ids``.
     """
 
     last_event: int

@@ -1,8 +1,8 @@
 """What an application contributes to the counts: arrivals at stages and outcomes of steps, from its events alone.
 
-**Source:** the outcome table of the design (decision form: resolved outcomes by the day of the decision). The fold reads events
-in the order (time, kind rank, id) and keeps three things: the stages reached, at most one ending, at most one ending of
-the onboarding.
+**Source:** the outcome table of the design (decision form: resolved outcomes by the day of the decision). The fold
+reads events in the order (time, kind rank, id) and keeps three things: the stages reached, at most one ending, at
+most one ending of the onboarding.
 """
 
 from collections.abc import Callable, Sequence
@@ -135,15 +135,10 @@ class Pathway:
             renewed_offer = stage is Stage.OFFERED and ending.refused is Stage.ACCEPTED
             if renewed_offer or stage > max(self.reached, default=Stage.APPLIED):
                 self.ending = None
+            if renewed_offer:
+                self.latest_offer = event.time
         if stage is Stage.STARTED and self.onboarding_ending is not None and event.time > self.onboarding_ending.at:
             self.onboarding_ending = None
-        if stage is Stage.OFFERED and (
-            ending is not None
-            and self.ending is None
-            or Stage.OFFERED not in self.reached
-            or self.reached[Stage.OFFERED].implied
-        ):
-            self.latest_offer = event.time
         if stage > Stage.SHORTLISTED:
             self._imply(Stage.OFFERED if stage > Stage.OFFERED else Stage.SHORTLISTED, event)
         known = self.reached.get(stage)
@@ -170,7 +165,8 @@ class Pathway:
     def _refused(self, given: Stage | None) -> Stage:
         """Return the stage that a negative decision refuses: the one it names, else the next mandatory one.
 
-        A stage is passed as soon as a later one is reached: who was shortlisted without a longlist is not refused there.
+        A stage is passed as soon as a later one is reached: who was shortlisted without a longlist is not refused
+        there.
         """
         furthest = max(self.reached, default=Stage.APPLIED)
         if given is not None and given > furthest:
@@ -186,8 +182,8 @@ def contributions(
     """Return all that one application adds to the counts.
 
     Args:
-        events: its events that are not voided, in their natural order, at least one; of events that share an action id and
-            a type only the first counts.
+        events: its events that are not voided, in their natural order, at least one; of events that share an action
+            id and a type only the first counts.
         vacancy: what its vacancy decides.
         day_of: the local day of a moment in milliseconds.
     """
@@ -237,24 +233,32 @@ def _outcomes(pathway: Pathway, day_of: Callable[[int], int]) -> list[Contributi
         elif vacancy.withdrawn_at is not None:
             found.append(_outcome(step, VOID, max(vacancy.withdrawn_at, entry), entry, 0, day_of))
 
-    longlisted = reached.get(Stage.LONGLISTED)
-    refused_longlist = ending is not None and ending.refused is Stage.LONGLISTED
-    if longlisted is not None or refused_longlist or (vacancy.longlisting_used and len(reached) == 1 and not ending):
-        settle("longlisting", applied, longlisted)
+    if _has_longlisting(pathway):
+        settle("longlisting", applied, reached.get(Stage.LONGLISTED))
     settle("shortlisting", applied, shortlisted)
     if shortlisted is not None and not shortlisted.implied:
         settle("interview", shortlisted.at, offered)
         settle("appointment", shortlisted.at, accepted)
-    if offered is not None and not offered.implied:
-        if accepted is not None or ending is None or ending.refused is Stage.ACCEPTED:
-            settle("offer", max(offered.at, pathway.latest_offer), accepted)
+    is_offer_settled = accepted is not None or ending is None or ending.refused is Stage.ACCEPTED
+    if offered is not None and not offered.implied and is_offer_settled:
+        settle("offer", max(offered.at, pathway.latest_offer), accepted)
     settle("overall", applied, accepted)
     if accepted is not None:
         found += _onboarding(pathway, accepted, day_of)
     return found
 
 
+def _has_longlisting(pathway: Pathway) -> bool:
+    """Say whether the longlisting step counts this person: a decision names it, or it is used and still ahead."""
+    if Stage.LONGLISTED in pathway.reached:
+        return True
+    if pathway.ending is not None:
+        return pathway.ending.refused is Stage.LONGLISTED
+    return pathway.vacancy.longlisting_used and len(pathway.reached) == 1
+
+
 def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int]) -> list[Contribution]:
+    """Return the outcome of onboarding; what resolves beyond the horizon counts nothing, a withdrawn vacancy voids."""
     started, ending = pathway.reached.get(Stage.STARTED), pathway.onboarding_ending
     withdrawn_at = pathway.vacancy.withdrawn_at
     if started is not None:
@@ -262,7 +266,7 @@ def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int
     elif ending is not None:
         outcome, at, method = ending.outcome, ending.at, ending.method
     elif withdrawn_at is not None:
-        outcome, at, method = VOID, max(withdrawn_at, accepted.at), 0
+        return [_outcome("onboarding", VOID, max(withdrawn_at, accepted.at), accepted.at, 0, day_of)]
     else:
         return []
     if day_of(at) - day_of(accepted.at) > ONBOARDING_HORIZON_DAYS:
