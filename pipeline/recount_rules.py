@@ -238,14 +238,15 @@ def _decided(
 
 
 def _onboarding(accepted_day: int, walk: Walk, void_day: int | None) -> Iterable[_Fact]:
-    """Yield the outcome of onboarding; a decision beyond the horizon counts nothing, a lost vacancy voids it."""
+    """Yield the outcome of onboarding, if it came within the horizon; whatever comes later decides nothing."""
     started, dropped = walk.reached.get("started"), walk.onboarding_ending
-    decided: tuple[str, int] | None = None
     if started is not None:
-        decided = ("selected", started.day)
+        outcome, day = "selected", started.day
     elif dropped is not None:
-        decided = (dropped.outcome, dropped.day)
+        outcome, day = dropped.outcome, dropped.day
     elif void_day is not None:
-        yield ("outcome", "onboarding", "void", max(void_day, accepted_day), accepted_day, False)
-    if decided is not None and decided[1] - accepted_day <= ONBOARDING_HORIZON_DAYS:
-        yield ("outcome", "onboarding", decided[0], decided[1], accepted_day, False)
+        outcome, day = "void", max(void_day, accepted_day)
+    else:
+        return
+    if day - accepted_day <= ONBOARDING_HORIZON_DAYS:
+        yield ("outcome", "onboarding", outcome, day, accepted_day, False)
