@@ -9,6 +9,8 @@ from pipeline.errors import TransientError
 
 _POLL_SECONDS = 30.0
 _BATCH = 5000
+_BATCH_SECONDS = 0.1
+"""``consume`` waits this long for a full batch, also at the end of the log."""
 _RETRY_SECONDS = 0.1
 
 
@@ -42,9 +44,12 @@ def read_partition(bootstrap: str, topic: str, partition: int) -> Iterator[Messa
         if start >= end:
             return
         consumer.assign([TopicPartition(topic, partition, start)])
+        heard = time.monotonic()
         while True:
-            messages = consumer.consume(_BATCH, _POLL_SECONDS)
-            if not messages:
+            messages = consumer.consume(_BATCH, _BATCH_SECONDS)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _POLL_SECONDS:
                 raise LogReadError(topic, partition, f"no answer within {_POLL_SECONDS:.0f} seconds")
             for message in messages:
                 error = message.error()

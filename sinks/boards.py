@@ -34,7 +34,7 @@ STATEMENT_SECONDS: Final = 10.0
 CACHE_SECONDS: Final = 1.0
 """Ten people with the same board open cost one query a second."""
 
-_INTERRUPT_AGAIN_SECONDS: Final = 0.05
+_INTERRUPT_AGAIN_SECONDS: Final = 0.02
 _AS_OF: Final = "SELECT coalesce(max(committed_ms), 0) FROM source_offsets"
 
 log = structlog.get_logger()

@@ -4,7 +4,7 @@ Nothing here touches the file or Kafka, so a batch that could not be written is 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -120,20 +120,19 @@ class Planner:
         """How many rows the batch has so far."""
         return self._batch.rows
 
-    def take(self, records: Iterable[SourceRecord]) -> None:
-        """Add records; those that the file already holds are passed over.
+    def take(self, record: SourceRecord) -> None:
+        """Add a record; one that the file already holds is passed over.
 
         Raises:
             MissingOutputsError: a batch of transitions leaves a gap.
             ForeignRecordError: an output topic holds what no agent writes.
         """
-        for record in records:
-            source = self._offsets[record.topic, record.partition]
-            if record.offset < source.next:
-                continue
-            self._takers[record.topic](record)
-            self._offsets[record.topic, record.partition] = source._replace(next=record.offset + 1)
-            self._batch.records += 1
+        source = self._offsets[record.topic, record.partition]
+        if record.offset < source.next:
+            return
+        self._takers[record.topic](record)
+        self._offsets[record.topic, record.partition] = source._replace(next=record.offset + 1)
+        self._batch.records += 1
 
     def finish(self) -> Batch:
         """Return the batch, with what is known after its commit."""

@@ -14,7 +14,7 @@ import structlog
 
 from pipeline.codec import Codec, LocalResolver
 from pipeline.domain.records import VacancyEvent
-from pipeline.topics import EPOCHS, admin_client
+from pipeline.topics import EPOCHS
 from sinks.database import Database
 from sinks.errors import HistoryWriteError
 from sinks.health import Condition, Health, now_ms
@@ -30,7 +30,6 @@ much behind."""
 MAX_ROWS: Final = 20_000
 """Rows after which a batch is committed at once: bounds memory while catching up, and costs nothing in speed."""
 
-READ_LIMIT: Final = 500
 PROBE_EVERY_SECONDS: Final = 5.0
 SHOW_OFFSETS_EVERY_SECONDS: Final = 1.0
 FIRST_RETRY_SECONDS: Final = 0.5
@@ -88,7 +87,7 @@ class Recorder:
         Raises:
             PipelineError: the topics are not what history has read, or hold what no agent writes.
         """
-        topics = describe(admin_client(bootstrap), partitions)
+        topics = describe(bootstrap, partitions)
         self._read_epochs(bootstrap, continue_from(self._known, {EPOCHS: topics[EPOCHS]}), topics[EPOCHS].bounds[0][1])
         self._known = replace(self._known, offsets=continue_from(self._known, topics))
         self._forget_old_epochs()
@@ -120,7 +119,7 @@ class Recorder:
         source = self._open(bootstrap, only=EPOCHS)
         try:
             while self._known.offsets[EPOCHS, 0].next < end and not self._stop.is_set():
-                self.record(lambda planner: planner.take(source.read(READ_LIMIT, 0.5)))
+                self.record(lambda planner: self._collect(source, planner))
         finally:
             source.close()
 
@@ -147,7 +146,9 @@ class Recorder:
     def _collect(self, source: Source, planner: Planner) -> None:
         deadline = time.monotonic() + self._limits.collect_seconds
         while (left := deadline - time.monotonic()) > 0 and planner.rows < self._limits.max_rows:
-            planner.take(source.read(READ_LIMIT, left))
+            record = source.read(left)
+            if record is not None:
+                planner.take(record)
 
     def _commit(self, batch: Batch) -> None:
         retry = self._limits.first_retry_seconds

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from pipeline.codec import Codec, LocalResolver
 from pipeline.crashpoints import KILLED
@@ -65,8 +65,7 @@ class Agents:
     """Stands in for intake and funnel: writes inputs and, for each, what the funnel would say."""
 
     def __init__(self, kafka: Kafka) -> None:
-        admin = admin_client(kafka.bootstrap)
-        apply_topics(admin, kafka.bootstrap, topic_specs(PARTITIONS, 30), 1)
+        create_topics(kafka)
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0, "linger.ms": 5})
         self.sent = [0] * PARTITIONS
 
@@ -75,8 +74,14 @@ class Agents:
 
     def produce(self, topic: str, partition: int, record: Any) -> None:
         value = record if isinstance(record, bytes) else CODEC.encode(record)
-        self._producer.produce(topic, key=b"RX1", value=value, partition=partition)
-        self._producer.poll(0)
+        while True:
+            try:
+                self._producer.produce(topic, key=b"RX1", value=value, partition=partition)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
 
     def chunk(self, partition: int, size: int, *, resend: bool = False) -> None:
         """Write ``size`` applications and the batch of their arrivals, once more when a worker would have crashed."""
@@ -94,6 +99,19 @@ class Agents:
 
     def flush(self) -> None:
         assert self._producer.flush(30) == 0
+
+
+def create_topics(kafka: Kafka) -> None:
+    """Create what is missing; new partitions need a moment until they have a leader."""
+
+    def created() -> bool:
+        try:
+            apply_topics(admin_client(kafka.bootstrap), kafka.bootstrap, topic_specs(PARTITIONS, 30), 1)
+        except KafkaException:
+            return False
+        return True
+
+    until(created, 30)
 
 
 def transition(partition: int, offset: int) -> Transition:
@@ -159,6 +177,7 @@ class HistoryProcess:
         self.url()
 
         def recorded() -> bool:
+            assert self.process is None or self.process.poll() is None, self.end()[1]
             with open_history(self.settings) as reader:
                 rows = reader.query("progress")
             ends = {row["partition"]: (row["archived_to"], (row["to_offset"] or -1) + 1) for row in rows}
@@ -315,7 +334,7 @@ def test_a_topic_made_anew_is_noticed_at_the_start(history: HistoryProcess, agen
         code, log = history.end() if wait_for_end(history) else (0, "")
         assert code == 1
         assert f"{EVENTS}: expected 2 partitions, found the topic does not exist. Run parityflow topics apply" in log
-    apply_topics(admin, own_broker.bootstrap, topic_specs(PARTITIONS, 30), 1)
+    create_topics(own_broker)
     with running(history):
         code, log = history.end() if wait_for_end(history) else (0, "")
         assert code == 1

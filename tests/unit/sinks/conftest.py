@@ -126,7 +126,8 @@ class History:
 
     def record(self, *records: SourceRecord) -> Batch:
         def collect(planner: Planner) -> None:
-            planner.take(records)
+            for record in records:
+                planner.take(record)
 
         return self.recorder.record(collect)
 
