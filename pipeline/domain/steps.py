@@ -258,7 +258,7 @@ def _has_longlisting(pathway: Pathway) -> bool:
 
 
 def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int]) -> list[Contribution]:
-    """Return the outcome of onboarding; what resolves beyond the horizon counts nothing, a withdrawn vacancy voids."""
+    """Return the outcome of onboarding; what resolves beyond the horizon counts nothing."""
     started, ending = pathway.reached.get(Stage.STARTED), pathway.onboarding_ending
     withdrawn_at = pathway.vacancy.withdrawn_at
     if started is not None:
@@ -266,7 +266,7 @@ def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int
     elif ending is not None:
         outcome, at, method = ending.outcome, ending.at, ending.method
     elif withdrawn_at is not None:
-        return [_outcome("onboarding", VOID, max(withdrawn_at, accepted.at), accepted.at, 0, day_of)]
+        outcome, at, method = VOID, max(withdrawn_at, accepted.at), 0
     else:
         return []
     if day_of(at) - day_of(accepted.at) > ONBOARDING_HORIZON_DAYS:
