@@ -12,6 +12,18 @@ _BATCH = 5000
 _BATCH_SECONDS = 0.1
 """``consume`` waits this long for a full batch, also at the end of the log."""
 _RETRY_SECONDS = 0.1
+_LEADER_SECONDS = 30.0
+"""How long the partitions of a new topic may take to get a leader."""
+_TOPIC_SECONDS = 5.0
+"""How long all threads of a broker may take to hear of a new topic; one that nobody created costs as much."""
+_PATIENCE_SECONDS = {
+    KafkaError.NOT_LEADER_FOR_PARTITION: _LEADER_SECONDS,
+    KafkaError.LEADER_NOT_AVAILABLE: _LEADER_SECONDS,
+    KafkaError._NOENT: _LEADER_SECONDS,  # noqa: SLF001  the admin client's "no leaders found"
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _TOPIC_SECONDS,
+    KafkaError._UNKNOWN_TOPIC: _TOPIC_SECONDS,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION: _TOPIC_SECONDS,  # noqa: SLF001
+}
 
 
 class LogReadError(TransientError):
@@ -65,14 +77,22 @@ def read_partition(bootstrap: str, topic: str, partition: int) -> Iterator[Messa
         consumer.close()
 
 
+def may_be_new(error: KafkaException, since: float) -> bool:
+    """Say whether a topic may only be too new to answer, when it has been asked since a monotonic time.
+
+    ``KafkaError.retriable`` does not say it: librdkafka sets it for transactions only.
+    """
+    return time.monotonic() < since + _PATIENCE_SECONDS.get(error.args[0].code(), 0.0)
+
+
 def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
     """Return where the partition begins and ends; a new topic is unknown to some broker threads for a moment."""
-    deadline = time.monotonic() + _POLL_SECONDS
+    begun = time.monotonic()
     while True:
         try:
             start, end = consumer.get_watermark_offsets(place, timeout=_POLL_SECONDS)
         except KafkaException as error:
-            if time.monotonic() > deadline or not error.args[0].retriable():
+            if not may_be_new(error, begun):
                 raise LogReadError(place.topic, place.partition, error.args[0].str()) from None
             time.sleep(_RETRY_SECONDS)
         else:

@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.errors import TerminalError
+from pipeline.kafka_log import may_be_new
 
 EVENTS = "recruitment.events.v1"
 TRANSITIONS = "recruitment.transitions.v1"
@@ -186,13 +187,13 @@ def log_bounds(admin: AdminClient, topic: str, partitions: int) -> dict[int, tup
 
 def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: Any) -> dict[int, int]:
     """Ask for offsets; a partition that has just been created may have no leader for a moment."""
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    begun = time.monotonic()
     while True:
         futures = admin.list_offsets(dict.fromkeys(partitions, spec))
         try:
             return {item.partition: future.result(_TIMEOUT_SECONDS).offset for item, future in futures.items()}
         except KafkaException as error:
-            if time.monotonic() > deadline or not error.args[0].retriable():
+            if not may_be_new(error, begun):
                 raise
             time.sleep(_LEADER_POLL_SECONDS)
 
