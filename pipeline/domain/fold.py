@@ -185,12 +185,15 @@ class PartitionFold:
     # -- applications ------------------------------------------------------------------------------------------------
 
     def _application_event(self, event: ApplicationEvent, appended_at: int, _done: int) -> Iterator[bool]:
+        organisation, application_id, target = event.organisation, event.application_id, event.merged_into
         if event.event_type == "erased":
-            self._erase(event.organisation, event.application_id)
-        elif self._is_countable(event.organisation, event.application_id, event.event_time, appended_at):
-            facts = self._facts(event.organisation, event.application_id)
-            self._change(event.organisation, event.application_id, facts, with_event(facts, event), event.merged_into)
-            self._advance(event.organisation, event.event_time, appended_at)
+            self._erase(organisation, application_id)
+        elif event.event_type == "merged" and target and self._is_erased(organisation, application_id):
+            self._erase(organisation, target)
+        elif self._is_countable(organisation, application_id, event.event_time, appended_at):
+            facts = self._facts(organisation, application_id)
+            self._change(organisation, application_id, facts, with_event(facts, event), target)
+            self._advance(organisation, event.event_time, appended_at)
         yield False
 
     def _equality_answers(self, record: EqualityAnswers, appended_at: int, _done: int) -> Iterator[bool]:
@@ -219,11 +222,10 @@ class PartitionFold:
         counted_before = self._count(organisation, before)
         after = {**before, application_id: new}
         if target and target not in before and any(event.target == target for event in new.events):
-            departure = self.overlay.get(departure_key(organisation, target))
-            if departure == Departure("erased"):
+            if self._is_erased(organisation, target):
                 self._erase(organisation, application_id)
                 return
-            if departure is None:
+            if self.overlay.get(departure_key(organisation, target)) is None:
                 other = self._members(organisation, target, self._facts(organisation, target))
                 counted_before = counted_before | self._count(organisation, other)
                 before, after = {**before, **other}, _linked({**after, **other})
@@ -252,8 +254,7 @@ class PartitionFold:
 
     def _erase(self, organisation: str, application_id: str) -> None:
         """Forget a person: all linked applications go, a hash of each id stays so that nothing revives them."""
-        key = departure_key(organisation, application_id)
-        if self.overlay.get(key) == Departure("erased"):
+        if self._is_erased(organisation, application_id):
             self._ignore("erased")
             return
         members = self._members(organisation, application_id, self._facts(organisation, application_id))
