@@ -169,15 +169,16 @@ class Recorder:
         self._committed(batch)
 
     def _committed(self, batch: Batch) -> None:
-        swapped = batch.after.epochs.current != self._known.epochs.current
-        self._known = batch.after
+        before, self._known = self._known, batch.after
         committed_ms = now_ms()
         self._health.committed(committed_ms)
         self._metrics.last_commit.set(committed_ms / 1000)
         self._metrics.file_bytes.set(self._database.size_bytes())
         for table in ("inputs", "transitions", "vacancy_changes", "stage_counts", "dead_letters"):
             self._metrics.rows.labels(table).inc(len(getattr(batch, table)))
-        if swapped:
+        for (topic, partition), source in batch.after.offsets.items():
+            self._metrics.records.labels(topic).inc(source.next - before.offsets[topic, partition].next)
+        if batch.after.epochs.current != before.epochs.current:
             log.info("history_epoch_current", epoch=self._known.epochs.current)
             self._forget_old_epochs()
 

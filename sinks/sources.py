@@ -33,6 +33,7 @@ _PASSING: Final = frozenset(
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -61,11 +62,14 @@ def describe(bootstrap: str, partitions: int) -> dict[str, Topic]:
         BrokerUnreachableError: no broker answers.
         SourceTopicError: a topic is missing or has another number of partitions.
     """
-    admin = admin_client(bootstrap)
     try:
-        listed = admin.list_topics(timeout=START_SECONDS).topics
+        return _describe(admin_client(bootstrap), partitions)
     except KafkaException as error:
         raise BrokerUnreachableError(bootstrap, error.args[0].str()) from None
+
+
+def _describe(admin: Any, partitions: int) -> dict[str, Topic]:
+    listed = admin.list_topics(timeout=START_SECONDS).topics
     existing = {name: len(topic.partitions) for name, topic in listed.items()}
     found: dict[str, Topic] = {}
     for topic in TOPICS:
