@@ -196,6 +196,7 @@ def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: Any
             if not may_be_new(error, begun):
                 raise
             time.sleep(_LEADER_POLL_SECONDS)
+            admin.list_topics(timeout=_TIMEOUT_SECONDS)  # the client would go on with the leaders it has cached
 
 
 def _partitions_by_topic(admin: AdminClient, bootstrap: str) -> dict[str, int]:
