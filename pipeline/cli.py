@@ -330,7 +330,7 @@ def rebuild() -> None:
 
 @dead_letters_app.command("list")
 def dead_letters_list(as_json: Json = False) -> None:
-    """Count the dead letters by reason and organisation-free position."""
+    """Count the dead letters by reason."""
     from sinks.reader import open_history
 
     with open_history(_settings()) as reader:
@@ -339,6 +339,23 @@ def dead_letters_list(as_json: Json = False) -> None:
         print(json.dumps(rows))
     else:
         print("\n".join(f"{row['reason']:<24}{row['records']:>10,}" for row in rows) or "no dead letters")
+
+
+@dead_letters_app.command("replay")
+def dead_letters_replay(
+    reason: Annotated[str | None, typer.Option(help="Only those of this reason, e.g. too_late.")] = None,
+) -> None:
+    """Send the originals once more, after what was wrong has been mended; nothing is counted twice."""
+    from pipeline.codec import Codec, LocalResolver
+    from pipeline.intake.replay import replay
+    from pipeline.intake.sender import EventSender
+    from sinks.reader import open_history
+
+    settings, codec = _settings(), Codec(LocalResolver.load())
+    with open_history(settings) as reader:
+        letters = reader.query("dead_letters", reason=reason, limit=1_000_000)
+    sender = EventSender(settings.bootstrap(), settings.partitions, codec)
+    print("\n".join(replay(letters, codec, sender).lines()))
 
 
 @app.command()

@@ -143,6 +143,15 @@ class Organisation:
             for application_id in small:
                 self.linked[application_id] = large
 
+    def follow_links(self, event: ApplicationEvent) -> None:
+        """Join what an event links, and erase everything linked to anything that was ever erased."""
+        if event.event_type == "merged" and event.merged_into is not None:
+            self.link(event.application_id, event.merged_into)
+        cluster = self.cluster(event.application_id)
+        if event.event_type == "erased" or not self.erased.isdisjoint(cluster):
+            self.erased |= cluster
+            self.forget(cluster)
+
     def mistimed(self, event_time: int, append_ms: int) -> str | None:
         """Return why a record cannot have happened at this time, if so.
 
@@ -256,6 +265,9 @@ class Reading:
             return RejectReason.TOO_LATE
         elif record.application_id in organisation.erased:
             self.ignored["erased"] += 1
+            # Erasure follows merges in whichever order they arrive: the same records erase the same people.
+            if isinstance(record, ApplicationEvent):
+                organisation.follow_links(record)
         else:
             organisation.touch(record.application_id, record.event_time)
             if isinstance(record, EqualityAnswers):
@@ -269,12 +281,7 @@ class Reading:
         known = organisation.happenings.setdefault(event.application_id, [])
         if happening not in known:
             known.append(happening)
-        if event.event_type == "merged" and event.merged_into is not None:
-            organisation.link(event.application_id, event.merged_into)
-        cluster = organisation.cluster(event.application_id)
-        if event.event_type == "erased" or not organisation.erased.isdisjoint(cluster):
-            organisation.erased |= cluster
-            organisation.forget(cluster)
+        organisation.follow_links(event)
 
     def _let_leave(self, before_ms: int) -> None:
         """Let every application leave whose linked applications all had their last event before a time."""

@@ -1,11 +1,20 @@
 """Fixtures of every kind of test: state folders and brokers."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.broker_provider import Kafka, own_kafka, release, shared_kafka
+
+# CI must not fail by chance, so it draws the same cases each time; a developer's run draws new ones. Deadlines mean
+# nothing on a shared machine.
+settings.register_profile(
+    "parityflow", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("parityflow")
 
 StartBroker = Callable[..., Kafka]
 

@@ -1,4 +1,4 @@
-"""A partition held in memory: what the agent does with a broker, without one; used to compare the fold with the recount."""
+"""A partition held in memory: what the agent does with a broker, without one."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.codec import Codec, Decoded, LocalResolver
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.fold import FOLD_VERSION
-from pipeline.domain.records import DeadLetter, StageCounts, Transition, TransitionBatch
+from pipeline.domain.records import Transition, TransitionBatch
 from pipeline.domain.state import DAY, PARTITION, PartitionState, split_key
 from pipeline.domain.windows import LocalDays
 from pipeline.folding import OutputMessage, PartitionFolder

@@ -4,6 +4,7 @@ A record's effect is a sequence of steps; each touches a bounded number of keys 
 a record does depends on the log before it alone, never on how the log was cut into chunks.
 """
 
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -233,6 +234,9 @@ class PartitionFold:
             if before[member] is not facts:
                 self.overlay.put(application_key(organisation, member), facts)
         self._emit(organisation, counted_before, self._count(organisation, after))
+
+    def _is_erased(self, organisation: str, application_id: str) -> bool:
+        return bool(self.overlay.get(departure_key(organisation, application_id)) == Departure("erased"))
 
     def _members(self, organisation: str, application_id: str, facts: ApplicationFacts) -> dict[str, ApplicationFacts]:
         members = {application_id: facts}
@@ -522,7 +526,9 @@ class PartitionFold:
         self.result.next_index = next_index
         self._changes = []
         self.overlay.drop_step()
-        self._reject(RejectReason.FOLD_FAILED, type(error).__name__)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename.rsplit('/', 1)[-1]} line {last.lineno}"  # a value could name a person, a place cannot
+        self._reject(RejectReason.FOLD_FAILED, f"{type(error).__name__} in {place}")
         organisation = getattr(item.record, "organisation", None)
         if organisation is not None:
             state = self._organisation(organisation)

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.domain.records import DeadLetter
 from tests.memory_partition import MemoryPartition, raw_inputs
 from tests.strategies import APPEND_MS, histories
 
@@ -10,6 +11,7 @@ from tests.strategies import APPEND_MS, histories
 def cells_after(history):
     partition = MemoryPartition()
     partition.feed(raw_inputs(history, APPEND_MS))
+    assert not partition.sent(DeadLetter), "every record counts: a fold that fails would hide the difference"
     return partition.state_cells()
 
 

@@ -34,9 +34,7 @@ def test_each_kind_of_absence_is_its_own_group(kind: str) -> None:
 
 
 def test_no_answer_at_all_and_a_bare_code_are_not_known() -> None:
-    assert (
-        group_of(None, None, None) == group_of(None, "A", None) == group_of("", "", None) == UNKNOWN_NOT_KNOWN
-    )
+    assert group_of(None, None, None) == group_of(None, "A", None) == group_of("", "", None) == UNKNOWN_NOT_KNOWN
 
 
 def test_an_absence_wins_over_a_code() -> None:
@@ -55,9 +53,7 @@ def test_not_stated_is_declined_and_99_is_not_known() -> None:
 
 
 def test_the_unknown_codes_of_the_lists_are_those_of_the_core() -> None:
-    listed = {
-        (one.codeset, code.code): code.unknown for one in LISTS.lists for code in one.codes if code.unknown
-    }
+    listed = {(one.codeset, code.code): code.unknown for one in LISTS.lists for code in one.codes if code.unknown}
     assert listed == dict(UNKNOWN_CODES)
 
 
@@ -82,9 +78,7 @@ def test_pooled_ethnic_groups_are_those_of_the_workforce_race_equality_standard(
     bme = LISTS.resolve_group("ethnicity", "BME")
     assert white.is_pooled
     assert {g for g in white.groups if g.startswith("nhs")} == {f"nhs_ethnic_category:{c}" for c in "ABC"}
-    assert {g for g in bme.groups if g.startswith("nhs")} == {
-        f"nhs_ethnic_category:{c}" for c in ETHNIC_KNOWN[3:]
-    }
+    assert {g for g in bme.groups if g.startswith("nhs")} == {f"nhs_ethnic_category:{c}" for c in ETHNIC_KNOWN[3:]}
     assert white.matches("local:broad_ethnic_group:White")
     assert not bme.matches("unknown:declined")
 

@@ -41,9 +41,7 @@ def ms(text: str) -> int:
 
 
 def local_date(zone: str, at_ms: int) -> date:
-    return (
-        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(zone)).date()
-    )
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(zone)).date()
 
 
 @pytest.mark.parametrize(
