@@ -1,0 +1,520 @@
+"""A laboratory for faults: real workers and history as processes, a paced producer, readers, and the oracle.
+
+Nothing here shares code with the agents but the codec and the record types; what is counted again comes from
+``pipeline.recount``, which reads the input log back from the broker.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from pipeline.codec import Codec, Decoded, LocalResolver
+from pipeline.crashpoints import VARIABLE
+from pipeline.domain.codes import CHARACTERISTICS
+from pipeline.domain.records import DeadLetter, Transition, TransitionBatch
+from pipeline.domain.state import PARTITION
+from pipeline.kafka_log import plain_producer, read_partition
+from pipeline.recount import ArchivedInput, Cell, Recount, recount
+from pipeline.settings import Settings
+from pipeline.setup_topics import apply_all
+from pipeline.state_log import agent_days
+from pipeline.topics import (
+    DEAD_LETTERS,
+    EVENTS,
+    TRANSITIONS,
+    admin_client,
+    changelog_of,
+    log_bounds,
+    partition_of,
+)
+from tests.broker_provider import Kafka
+
+PARTITIONS = 4
+CODEC = Codec(LocalResolver.load())
+ROOT = Path(__file__).parents[2]
+WORKER = ("worker", "funnel")
+HISTORY = ("history",)
+POLL_SECONDS = 0.02
+
+
+class Wire(NamedTuple):
+    """One record as a producer sends it."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+
+
+def wire(record: Any) -> Wire:
+    """Return a record with the partition it belongs to."""
+    key = record.organisation.encode()
+    return Wire(partition_of(key, PARTITIONS), key, CODEC.encode(record))
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Return when something holds; fail and say what did not."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(POLL_SECONDS)
+
+
+class Child:
+    """One process of the project, in a process group of its own."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.cli", *command],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code, or None while it runs."""
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once and wait until it is gone."""
+        if self.exit_code is None:
+            self.send(signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self, seconds: float = 30) -> int:
+        """Tell it to end and return its exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end and return its exit code."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds:.0f} s:\n{self.tail()}") from None
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """Return the structured log lines with an event name."""
+        mark, found = f'"event": "{event}"', []
+        for line in self.text().splitlines():
+            if mark in line:
+                with suppress(json.JSONDecodeError):  # the last line may be half written
+                    found.append(json.loads(line))
+        return found
+
+    def wait_for(self, event: str, seconds: float = 30) -> dict[str, Any]:
+        """Return the first log line with an event name, once it is there."""
+        wait_until(lambda: bool(self.said(event)) or self.exit_code is not None, seconds, f"{event} in\n{self.tail()}")
+        said = self.said(event)
+        assert said, f"ended without {event}:\n{self.tail()}"
+        return said[0]
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def tail(self, characters: int = 3000) -> str:
+        return self.text()[-characters:]
+
+
+class PacedProducer(threading.Thread):
+    """Sends records at a steady rate, so that work is always coming while something breaks."""
+
+    def __init__(self, bootstrap: str, records: Sequence[Wire], rate: float) -> None:
+        super().__init__(daemon=True)
+        self._records = records
+        self._rate = rate
+        self._halt = threading.Event()
+        self.sent = 0
+        self.ends: Counter[int] = Counter()
+        self.failures: list[str] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "message.max.bytes": 4_000_000,
+                "log_level": 0,
+            }
+        )
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        for number, record in enumerate(self._records, 1):
+            while (left := begun + number / self._rate - time.monotonic()) > 0:
+                self._producer.poll(min(left, 0.01))
+                if self._halt.is_set():
+                    break
+            if self._halt.is_set():
+                break
+            self._produce(record)
+        left = self._producer.flush(60)
+        if left:
+            self.failures.append(f"{left} records were not acknowledged")
+
+    def _produce(self, record: Wire) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    EVENTS, record.value, record.key, partition=record.partition, on_delivery=self._delivered
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self.sent += 1
+                return
+
+    def _delivered(self, error: Any, message: Message) -> None:
+        if error is not None:
+            self.failures.append(str(error))
+        else:
+            self.ends[message.partition()] = max(self.ends[message.partition()], message.offset() + 1)
+
+    def finish(self, seconds: float = 120) -> dict[int, int]:
+        """Wait until all is sent and acknowledged; return the input ends."""
+        self.join(seconds)
+        assert not self.is_alive(), f"only {self.sent} of {len(self._records)} records are sent"
+        assert not self.failures, self.failures[:3]
+        return dict(self.ends)
+
+    def halt(self) -> dict[int, int]:
+        """Send no more; return the input ends."""
+        self._halt.set()
+        return self.finish(60)
+
+
+class StateWatch(threading.Thread):
+    """Follows the state log and knows how far each input partition is applied."""
+
+    def __init__(self, bootstrap: str, epoch: int) -> None:
+        super().__init__(daemon=True)
+        self._changelog = changelog_of(epoch)
+        self._halt = threading.Event()
+        self.applied: dict[int, int] = {}
+        self.read_to: Counter[int] = Counter()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "fault.watch",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 20,
+                "log_level": 0,
+            }
+        )
+        self._consumer.assign([TopicPartition(self._changelog, number, 0) for number in range(PARTITIONS)])
+        self.start()
+
+    def run(self) -> None:
+        while not self._halt.is_set():
+            for message in self._consumer.consume(2000, 0.02):
+                if message.error() is not None:
+                    continue
+                if message.key() == PARTITION:
+                    decoded = CODEC.decode(message.value())
+                    assert isinstance(decoded, Decoded)
+                    offset = decoded.record.applied_offset
+                    self.applied[message.partition()] = max(offset, self.applied.get(message.partition(), -1))
+                self.read_to[message.partition()] = message.offset() + 1
+        self._consumer.close()
+
+    def total(self) -> int:
+        """Return how many input records are applied in all."""
+        return sum(offset + 1 for offset in self.applied.values())
+
+    def halt(self) -> None:
+        self._halt.set()
+        self.join(20)
+
+
+@dataclass(slots=True)
+class Outputs:
+    """The output topics as a reader takes them.
+
+    Attributes:
+        cells: Net counts of the transitions, each position taken once.
+        repeated: Outputs that were sent more than once (by position).
+        sent: Transitions in the raw topic.
+        ends: Offset per partition up to which outputs cover the input.
+        dead_letters: Reason by (partition, offset).
+        dead_letters_sent: Dead letters in the raw topic.
+        batches: Transitions per batch in the raw topic.
+    """
+
+    cells: dict[Cell, int]
+    repeated: int
+    sent: int
+    ends: dict[int, int]
+    dead_letters: dict[tuple[int, int], str]
+    dead_letters_sent: int
+    batches: int
+
+
+@dataclass(slots=True)
+class Lab:
+    """A broker with topics, and what runs on it."""
+
+    kafka: Kafka
+    folder: Path
+    session_timeout: float = 6.0
+    children: list[Child] = field(default_factory=list)
+    threads: list[StateWatch | PacedProducer] = field(default_factory=list)
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            state_dir=self.folder,
+            bootstrap_servers=self.bootstrap,
+            partitions=PARTITIONS,
+            session_timeout_seconds=self.session_timeout,
+        )
+
+    @property
+    def admin(self) -> Any:
+        return admin_client(self.bootstrap)
+
+    def apply_topics(self) -> None:
+        apply_all(self.settings)
+
+    def start(self, command: Sequence[str] = WORKER, crash: str | None = None) -> Child:
+        """Start a worker or history."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PARITYFLOW_")}
+        env |= {
+            "PARITYFLOW_STATE_DIR": str(self.folder),
+            "PARITYFLOW_BOOTSTRAP_SERVERS": self.bootstrap,
+            "PARITYFLOW_PARTITIONS": str(PARTITIONS),
+            "PARITYFLOW_SESSION_TIMEOUT_SECONDS": str(self.session_timeout),
+            "PARITYFLOW_BOARDS_PORT": "0",
+        }
+        if crash is not None:
+            env[VARIABLE] = crash
+        log = self.folder / f"{len(self.children):02d}-{command[-1]}.log"
+        child = Child(command, env, log)
+        self.children.append(child)
+        return child
+
+    def produce(self, records: Sequence[Wire], rate: float) -> PacedProducer:
+        """Begin to send records at a steady rate."""
+        producer = PacedProducer(self.bootstrap, records, rate)
+        self.threads.append(producer)
+        producer.start()
+        return producer
+
+    def send(self, records: Sequence[Wire]) -> dict[int, int]:
+        """Send records at once; return the input ends after them."""
+        return self.produce(records, 1e9).finish()
+
+    def watch(self, epoch: int = 1) -> StateWatch:
+        """Begin to follow the state log."""
+        watch = StateWatch(self.bootstrap, epoch)
+        self.threads.append(watch)
+        return watch
+
+    def input_ends(self) -> dict[int, int]:
+        return {number: end for number, (_, end) in log_bounds(self.admin, EVENTS, PARTITIONS).items()}
+
+    def applied(self, watch: StateWatch, epoch: int = 1) -> dict[int, int]:
+        """Return the last applied offsets of the state log as it is now."""
+        ends = log_bounds(self.admin, changelog_of(epoch), PARTITIONS)
+        wait_until(
+            lambda: all(watch.read_to[number] >= end for number, (_, end) in ends.items()), 30, "state log is read"
+        )
+        return dict(watch.applied)
+
+    def wait_applied(self, watch: StateWatch, ends: dict[int, int], seconds: float = 60) -> None:
+        """Return when the input before ``ends`` is applied."""
+
+        def is_applied() -> bool:
+            return all(watch.applied.get(number, -1) >= end - 1 for number, end in ends.items())
+
+        running = [child for child in self.children if child.exit_code is None]
+        wait_until(
+            is_applied,
+            seconds,
+            f"input {ends} is applied, found {watch.applied}; " + "\n".join(child.tail(1500) for child in running),
+        )
+
+    def close(self) -> None:
+        """End everything, whatever state it is in."""
+        for child in self.children:
+            child.kill()
+        for thread in self.threads:
+            thread.halt()
+
+    # -- the comparison ----------------------------------------------------------------------------------------------
+
+    def outputs(self, epoch: int = 1) -> Outputs:
+        """Read the output topics to their ends as a reader does: filter by position, nothing may be missing."""
+        found = Outputs({}, 0, 0, {}, {}, 0, 0)
+        cells: Counter[Cell] = Counter()
+        for partition in range(PARTITIONS):
+            self._read_transitions(epoch, partition, found, cells)
+            self._read_dead_letters(partition, found)
+        found.cells = {cell: count for cell, count in cells.items() if count}
+        return found
+
+    def _read_transitions(self, epoch: int, partition: int, found: Outputs, cells: Counter[Cell]) -> None:
+        last: tuple[int, int] | None = None
+        seen: dict[tuple[int, int], Transition] = {}
+        for message in read_partition(self.bootstrap, TRANSITIONS, partition):
+            decoded = CODEC.decode(message.value())
+            assert isinstance(decoded, Decoded)
+            batch = decoded.record
+            assert isinstance(batch, TransitionBatch)
+            if batch.epoch != epoch:
+                continue
+            found.batches += 1
+            found.sent += len(batch.transitions)
+            start, end = (batch.from_offset, batch.from_index), (batch.to_offset, batch.to_index)
+            assert last is None or start <= last, f"partition {partition}: outputs are missing before {start}"
+            for item in batch.transitions:
+                position = item.offset, item.index
+                if position in seen:
+                    assert seen[position] == item, f"partition {partition}: two outputs at {position}"
+                    found.repeated += 1
+                elif last is None or position > last:
+                    seen[position] = item
+                    _add(cells, item)
+            last = end if last is None else max(last, end)
+        found.ends[partition] = -1 if last is None else last[0]
+
+    def _read_dead_letters(self, partition: int, found: Outputs) -> None:
+        for message in read_partition(self.bootstrap, DEAD_LETTERS, partition):
+            decoded = CODEC.decode(message.value())
+            assert isinstance(decoded, Decoded)
+            letter = decoded.record
+            assert isinstance(letter, DeadLetter)
+            assert letter.topic == EVENTS
+            found.dead_letters_sent += 1
+            known = found.dead_letters.setdefault((letter.partition, letter.offset), letter.reason)
+            assert known == letter.reason
+
+    def inputs(self) -> Iterator[ArchivedInput]:
+        """Yield the input log as the broker holds it."""
+        for partition in range(PARTITIONS):
+            for message in read_partition(self.bootstrap, EVENTS, partition):
+                appended_at = message.timestamp()[1]
+                yield ArchivedInput(partition, message.offset(), appended_at, message.key(), message.value())
+
+    def recount(self) -> Recount:
+        """Count everything again, independently."""
+        return recount(
+            self.inputs(), CODEC, partitions=PARTITIONS, timezone=self.settings.timezone, keep_contributions=False
+        )
+
+    def state_cells(self, epoch: int = 1) -> dict[Cell, int]:
+        """Return the day counts of the agents' state."""
+        return {
+            Cell(day.organisation, day.day, *cell): count
+            for day in agent_days(self.bootstrap, CODEC, epoch, PARTITIONS)
+            for cell, count in day.cells.items()
+        }
+
+    def assert_exact(self, epoch: int = 1) -> Outputs:
+        """Compare outputs, state and dead letters with the oracle: equal, not close."""
+        right, found = self.recount(), self.outputs(epoch)
+        assert right.cells, "nothing was counted"
+        assert_same("transitions", found.cells, right.cells)
+        assert_same("state", self.state_cells(epoch), right.cells)
+        expected = {(one.partition, one.offset): one.reason for one in right.rejected}
+        assert_same("dead letters", found.dead_letters, expected)
+        return found
+
+    # -- what happened -----------------------------------------------------------------------------------------------
+
+    def kept_through_two_rebalances(self) -> int:
+        """Count partitions that a worker kept through two rebalances in a row and then counted new records of."""
+        kept = 0
+        for child in self.children:
+            next_offsets: defaultdict[int, dict[int, int]] = defaultdict(dict)
+            for line in child.said("partition_assigned"):
+                next_offsets[line["partition"]][line["assignment"]] = line["next_offset"]
+            for line in child.said("partition_counting"):
+                before = next_offsets[line["partition"]]
+                number = line["assignment"]
+                if {number - 2, number - 1, number} <= before.keys() and line["applied_offset"] >= before[number]:
+                    kept += 1
+        return kept
+
+
+def assert_same(what: str, found: dict[Any, Any], expected: dict[Any, Any]) -> None:
+    """Compare two dictionaries and show a few differences instead of all of both."""
+    if found == expected:
+        return
+    wrong = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    shown = "\n".join(f"{key}: found {found.get(key)}, expected {expected.get(key)}" for key in wrong[:10])
+    raise AssertionError(f"{what}: {len(wrong)} of {len(expected)} differ\n{shown}")
+
+
+def _add(cells: Counter[Cell], item: Transition) -> None:
+    for one in item.contributions:
+        place = item.organisation, one.day, one.kind, one.name, one.outcome
+        cells[Cell(*place, None, None)] += item.sign
+        for characteristic, group in zip(CHARACTERISTICS, item.groups, strict=True):
+            cells[Cell(*place, characteristic, group)] += item.sign
+
+
+@dataclass(slots=True)
+class Kills:
+    """Kills of one process after another, each in the middle of work."""
+
+    lab: Lab
+    watch: StateWatch
+    producer: PacedProducer
+    random: random.Random
+    hit_work: int = 0
+    recovery_seconds: list[float] = field(default_factory=list)
+
+    def kill(self, worker: Child, seconds: float = 30) -> None:
+        """Wait until the worker counts again, let it count a random part of what waits, kill it, look what was left."""
+        before, begun = self.watch.total(), time.monotonic()
+        wait_until(
+            lambda: self.watch.total() > before or worker.exit_code is not None,
+            seconds,
+            f"counting again\n{worker.tail()}",
+        )
+        assert worker.exit_code is None, worker.tail()
+        self.recovery_seconds.append(time.monotonic() - begun)
+        counted = self.watch.total()
+        goal = counted + self.random.random() * (sum(self.producer.ends.values()) - counted)
+        deadline = time.monotonic() + seconds
+        while self.watch.total() < goal and time.monotonic() < deadline:
+            time.sleep(0.001)
+        ends = dict(self.producer.ends)
+        worker.kill()
+        applied = self.lab.applied(self.watch)
+        if any(applied[number] < end - 1 for number, end in ends.items()):
+            self.hit_work += 1
+
+
+def append_stale(
+    bootstrap: str, epoch: int, partition: int, records: Sequence[tuple[bytes, bytes | None, Any]]
+) -> None:
+    """Append (key, value, headers) to a state log like a worker that does not know that it was replaced."""
+    producer = plain_producer(bootstrap)
+    for key, value, headers in records:
+        producer.produce(changelog_of(epoch), key=key, value=value, partition=partition, headers=headers)
+    assert producer.flush(30) == 0

@@ -1,0 +1,46 @@
+"""A worker that is killed again and again, at random moments and at chosen ones, counts every record exactly once."""
+
+import random
+
+import pytest
+
+from pipeline.crashpoints import KILLED, CrashPoint
+from tests.fault.conftest import NewLab
+from tests.fault.harness import Kills, Lab, Wire
+
+pytestmark = pytest.mark.broker
+
+FUNNEL_POINTS = [point for point in CrashPoint if not point.startswith("history")]
+
+
+@pytest.mark.timeout(400)
+def test_twenty_kills_in_a_hundred_thousand_events_change_no_count(new_lab: NewLab, records: list[Wire]) -> None:
+    lab = new_lab(session_timeout=3)
+    watch = lab.watch()
+    producer = lab.produce(records, rate=1_000)
+    kills = Kills(lab, watch, producer, random.Random(1))
+    for _ in range(20):
+        kills.kill(lab.start())
+    assert kills.hit_work == 20
+    assert max(kills.recovery_seconds) < 30
+    last = lab.start()
+    lab.wait_applied(watch, producer.finish())
+    assert last.stop() == 0
+    assert lab.assert_exact().repeated > 0
+
+
+def test_every_crash_point_of_the_worker_leaves_the_counts_exact(lab: Lab, records: list[Wire]) -> None:
+    watch = lab.watch()
+    producer = lab.produce(records[:20_000], rate=800)
+    exercised = set()
+    for point in FUNNEL_POINTS:
+        worker = lab.start(crash=f"{point}:3")
+        assert worker.wait(40) == KILLED, worker.tail()
+        applied = lab.applied(watch)
+        assert any(applied[number] < end - 1 for number, end in producer.ends.items())
+        exercised.add(point)
+    assert exercised == {CrashPoint.BEFORE_OUTPUTS, CrashPoint.AFTER_OUTPUTS, *FUNNEL_POINTS}
+    last = lab.start()
+    lab.wait_applied(watch, producer.finish())
+    assert last.stop() == 0
+    assert lab.assert_exact().repeated > 0

@@ -1,0 +1,91 @@
+"""Workers that join, leave, pause past their session and come back: every record is counted once, whoever does it."""
+
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.fault.harness import WORKER, Child, Lab, PacedProducer, StateWatch, Wire, signal, wait_until
+
+pytestmark = pytest.mark.broker
+
+PAUSE_SECONDS = 8.0
+"""Longer than the session of 6 seconds: the group gives the partitions of a paused worker away."""
+
+
+@dataclass(slots=True)
+class Crew:
+    """Workers of one group while records keep coming."""
+
+    lab: Lab
+    watch: StateWatch
+    producer: PacedProducer
+    workers: list[Child] = field(default_factory=list)
+    stopped_as_stale: int = 0
+
+    def join(self) -> None:
+        """Start one more worker and wait until it counts."""
+        worker = self.lab.start(WORKER)
+        self.workers.append(worker)
+        worker.wait_for("partition_counting", 40)
+
+    def leave(self) -> None:
+        """Tell the youngest worker to end; another one takes its place."""
+        self._wait_for_work()
+        assert self.workers.pop().stop() == 0
+        self.go_on()
+        self.join()
+
+    def kill(self) -> None:
+        """Kill the youngest worker in the middle of work; another one takes its place."""
+        self._wait_for_work()
+        ends = dict(self.producer.ends)
+        self.workers.pop().kill()
+        applied = self.lab.applied(self.watch)
+        assert any(applied[number] < end - 1 for number, end in ends.items())
+        self.join()
+
+    def pause(self) -> None:
+        """Stop the oldest worker's time until others have its partitions, then let it go on as if nothing had been."""
+        worker = self.workers.pop(0)
+        self._wait_for_work()
+        worker.send(signal.SIGSTOP)
+        time.sleep(PAUSE_SECONDS)
+        self.go_on()
+        worker.send(signal.SIGCONT)
+        time.sleep(2)
+        if worker.exit_code is None:
+            self.workers.insert(0, worker)
+        else:
+            assert "StateLogMovedError" in worker.text(), worker.tail()
+            self.stopped_as_stale += 1
+            self.join()
+
+    def go_on(self) -> None:
+        """Wait until the others count new records of every partition."""
+        before = dict(self.watch.applied)
+        wait_until(
+            lambda: all(self.watch.applied[number] > before[number] for number in before), 30, "others take over"
+        )
+
+    def _wait_for_work(self) -> None:
+        wait_until(lambda: sum(self.producer.ends.values()) > self.watch.total(), 10, "input waits")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("size", [2, 3])
+def test_workers_that_join_leave_pause_and_die_count_exactly(lab: Lab, records: list[Wire], size: int) -> None:
+    watch = lab.watch()
+    producer = lab.produce(records, rate=700)
+    crew = Crew(lab, watch, producer)
+    for _ in range(size):
+        crew.join()
+    crew.leave()
+    crew.pause()
+    crew.kill()
+    crew.pause()
+    lab.wait_applied(watch, producer.halt())
+    for worker in crew.workers:
+        assert worker.stop() == 0, worker.tail()
+    assert lab.assert_exact().repeated > 0
+    assert lab.kept_through_two_rebalances() > 0
