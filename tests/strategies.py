@@ -137,8 +137,7 @@ def histories(
         organisations: At most how many employers.
         applications: At most how many applications each.
         merges: Whether applications may be merged.
-        erasures: Whether applications may be erased; then the order of arrival matters (nothing that arrives later
-            counts).
+        erasures: Whether applications may be erased, along all merges they were ever in.
         vacancies: Whether vacancy events may occur.
         controls: Whether stretches of loading may occur.
         duplicates: Whether records may be delivered again.

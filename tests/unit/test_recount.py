@@ -436,6 +436,13 @@ def test_merging_into_an_erased_application_erases() -> None:
     assert count(*records).cells == {}
 
 
+def test_a_merge_that_arrives_after_the_erasure_erases_its_target_too() -> None:
+    merge = event("merged", 12, app="a1", merged_into="b1")
+    records = [*story("applied@0"), event("erased", 9), *story("applied@1", app="b1"), merge]
+    assert count(*records).cells == {}
+    assert count(*records[::-1]).cells == {}
+
+
 def test_late_answer_moves_every_earlier_count_to_the_new_group() -> None:
     pathway = story("applied@0 shortlisted@5 rejected@9")
     before, after = count(*pathway, answers(0, MALE)), count(*pathway, answers(0, MALE), answers(20, FEMALE))
