@@ -91,9 +91,7 @@ class FunnelAgent:
         """Return where an input partition goes on, once its recovered state fits the input log."""
         folder = self.folder(partition)
         self._verify(partition, folder.state)
-        log.info(
-            "partition_assigned", partition=partition, assignment=self._assignment, next_offset=folder.next_offset
-        )
+        log.info("partition_assigned", partition=partition, assignment=self._assignment, next_offset=folder.next_offset)
         return folder.next_offset
 
     def folder(self, partition: int) -> PartitionFolder:
