@@ -25,12 +25,12 @@ from pipeline.codec import Codec, Decoded, LocalResolver
 from pipeline.crashpoints import VARIABLE
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import DeadLetter, Transition, TransitionBatch
-from pipeline.domain.state import PARTITION
+from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.kafka_log import plain_producer, read_partition
 from pipeline.recount import ArchivedInput, Cell, Recount, recount
 from pipeline.settings import Settings
 from pipeline.setup_topics import apply_all
-from pipeline.state_log import agent_days
+from pipeline.state_log import agent_days, read_state
 from pipeline.topics import (
     DEAD_LETTERS,
     EVENTS,
@@ -138,12 +138,13 @@ class Child:
 
 
 class PacedProducer(threading.Thread):
-    """Sends records at a steady rate, so that work is always coming while something breaks."""
+    """Sends records at a steady rate, at most ``allowed`` of them, so that work is coming while something breaks."""
 
-    def __init__(self, bootstrap: str, records: Sequence[Wire], rate: float) -> None:
+    def __init__(self, bootstrap: str, records: Sequence[Wire], rate: float, allowed: int) -> None:
         super().__init__(daemon=True)
         self._records = records
         self._rate = rate
+        self.allowed = allowed
         self._halt = threading.Event()
         self.sent = 0
         self.ends: Counter[int] = Counter()
@@ -159,12 +160,14 @@ class PacedProducer(threading.Thread):
         )
 
     def run(self) -> None:
-        begun = time.monotonic()
+        due = time.monotonic()
         for number, record in enumerate(self._records, 1):
-            while (left := begun + number / self._rate - time.monotonic()) > 0:
-                self._producer.poll(min(left, 0.01))
-                if self._halt.is_set():
-                    break
+            due += 1 / self._rate
+            while (time.monotonic() < due or number > self.allowed) and not self._halt.is_set():
+                time.sleep(POLL_SECONDS)
+                self._producer.poll(0)
+                if number > self.allowed:
+                    due = time.monotonic()
             if self._halt.is_set():
                 break
             self._produce(record)
@@ -203,43 +206,77 @@ class PacedProducer(threading.Thread):
         return self.finish(60)
 
 
+class BatchHead(NamedTuple):
+    """The first fields of a ``TransitionBatch``."""
+
+    epoch: int
+    partition: int
+    from_offset: int
+    from_index: int
+    to_offset: int
+
+
+_read_head = CODEC.head_decoder(TransitionBatch, BatchHead)
+
+
 class StateWatch(threading.Thread):
-    """Follows the state log and knows how far each input partition is applied."""
+    """Follows the state log and the transitions: how far input is applied, and how far outputs say that it is."""
 
     def __init__(self, bootstrap: str, epoch: int) -> None:
         super().__init__(daemon=True)
+        self._epoch = epoch
         self._changelog = changelog_of(epoch)
         self._halt = threading.Event()
         self.applied: dict[int, int] = {}
-        self.read_to: Counter[int] = Counter()
+        self.said: dict[int, int] = {}
+        self.deletions = 0
+        self.read_to: Counter[tuple[str, int]] = Counter()
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
                 "group.id": "fault.watch",
                 "enable.auto.commit": False,
-                "fetch.wait.max.ms": 20,
+                "fetch.wait.max.ms": 50,
                 "log_level": 0,
             }
         )
-        self._consumer.assign([TopicPartition(self._changelog, number, 0) for number in range(PARTITIONS)])
+        topics = self._changelog, TRANSITIONS
+        self._consumer.assign([TopicPartition(topic, number, 0) for topic in topics for number in range(PARTITIONS)])
         self.start()
 
     def run(self) -> None:
         while not self._halt.is_set():
-            for message in self._consumer.consume(2000, 0.02):
-                if message.error() is not None:
-                    continue
-                if message.key() == PARTITION:
-                    decoded = CODEC.decode(message.value())
-                    assert isinstance(decoded, Decoded)
-                    offset = decoded.record.applied_offset
-                    self.applied[message.partition()] = max(offset, self.applied.get(message.partition(), -1))
-                self.read_to[message.partition()] = message.offset() + 1
+            for message in self._consumer.consume(2000, 0.05):
+                if message.error() is None:
+                    self._take(message)
         self._consumer.close()
+
+    def _take(self, message: Message) -> None:
+        partition = message.partition()
+        if message.topic() == TRANSITIONS:
+            head = _read_head(message.value())
+            if head.epoch == self._epoch:
+                self.said[partition] = max(head.to_offset, self.said.get(partition, -1))
+        elif message.key() == PARTITION:
+            decoded = CODEC.decode(message.value())
+            assert isinstance(decoded, Decoded)
+            self.applied[partition] = max(decoded.record.applied_offset, self.applied.get(partition, -1))
+        self.deletions += message.value() is None
+        self.read_to[message.topic(), partition] = message.offset() + 1
 
     def total(self) -> int:
         """Return how many input records are applied in all."""
         return sum(offset + 1 for offset in self.applied.values())
+
+    def catch_up(self, admin: Any) -> None:
+        """Read on to where both topics end now."""
+        for topic in (self._changelog, TRANSITIONS):
+            ends = log_bounds(admin, topic, PARTITIONS)
+            wait_until(
+                lambda topic=topic, ends=ends: all(self.read_to[topic, n] >= end for n, (_, end) in ends.items()),
+                30,
+                f"{topic} is read",
+            )
 
     def halt(self) -> None:
         self._halt.set()
@@ -278,6 +315,7 @@ class Lab:
     session_timeout: float = 6.0
     children: list[Child] = field(default_factory=list)
     threads: list[StateWatch | PacedProducer] = field(default_factory=list)
+    admin: Any = field(init=False)
 
     @property
     def bootstrap(self) -> str:
@@ -292,9 +330,8 @@ class Lab:
             session_timeout_seconds=self.session_timeout,
         )
 
-    @property
-    def admin(self) -> Any:
-        return admin_client(self.bootstrap)
+    def __post_init__(self) -> None:
+        self.admin = admin_client(self.bootstrap)
 
     def apply_topics(self) -> None:
         apply_all(self.settings)
@@ -316,9 +353,9 @@ class Lab:
         self.children.append(child)
         return child
 
-    def produce(self, records: Sequence[Wire], rate: float) -> PacedProducer:
-        """Begin to send records at a steady rate."""
-        producer = PacedProducer(self.bootstrap, records, rate)
+    def produce(self, records: Sequence[Wire], rate: float, allowed: int | None = None) -> PacedProducer:
+        """Begin to send records at a steady rate, all of them or as many as are allowed for now."""
+        producer = PacedProducer(self.bootstrap, records, rate, len(records) if allowed is None else allowed)
         self.threads.append(producer)
         producer.start()
         return producer
@@ -336,13 +373,18 @@ class Lab:
     def input_ends(self) -> dict[int, int]:
         return {number: end for number, (_, end) in log_bounds(self.admin, EVENTS, PARTITIONS).items()}
 
-    def applied(self, watch: StateWatch, epoch: int = 1) -> dict[int, int]:
+    def applied(self, watch: StateWatch) -> dict[int, int]:
         """Return the last applied offsets of the state log as it is now."""
-        ends = log_bounds(self.admin, changelog_of(epoch), PARTITIONS)
-        wait_until(
-            lambda: all(watch.read_to[number] >= end for number, (_, end) in ends.items()), 30, "state log is read"
-        )
+        watch.catch_up(self.admin)
         return dict(watch.applied)
+
+    def partition_state(self, partition: int, epoch: int = 1) -> PartitionState:
+        """Return what the state log says of a partition."""
+        decoded = CODEC.decode(read_state(self.bootstrap, epoch, partition)[PARTITION])
+        assert isinstance(decoded, Decoded)
+        state = decoded.record
+        assert isinstance(state, PartitionState)
+        return state
 
     def wait_applied(self, watch: StateWatch, ends: dict[int, int], seconds: float = 60) -> None:
         """Return when the input before ``ends`` is applied."""
@@ -479,17 +521,22 @@ def _add(cells: Counter[Cell], item: Transition) -> None:
 
 @dataclass(slots=True)
 class Kills:
-    """Kills of one process after another, each in the middle of work."""
+    """Kills of one worker after another, each in the middle of work."""
 
     lab: Lab
     watch: StateWatch
     producer: PacedProducer
     random: random.Random
     hit_work: int = 0
+    between_outputs_and_state: int = 0
     recovery_seconds: list[float] = field(default_factory=list)
 
     def kill(self, worker: Child, seconds: float = 30) -> None:
-        """Wait until the worker counts again, let it count a random part of what waits, kill it, look what was left."""
+        """Wait until the worker counts again, let it count a random part of what waits, kill it, look what was left.
+
+        Its time is stopped first, at random moments: it is killed when input is found unapplied then, and preferably
+        where outputs are sent of which the state knows nothing.
+        """
         before, begun = self.watch.total(), time.monotonic()
         wait_until(
             lambda: self.watch.total() > before or worker.exit_code is not None,
@@ -499,15 +546,33 @@ class Kills:
         assert worker.exit_code is None, worker.tail()
         self.recovery_seconds.append(time.monotonic() - begun)
         counted = self.watch.total()
-        goal = counted + self.random.random() * (sum(self.producer.ends.values()) - counted)
+        goal = counted + self.random.random() * 0.5 * (sum(self.producer.ends.values()) - counted)
         deadline = time.monotonic() + seconds
         while self.watch.total() < goal and time.monotonic() < deadline:
-            time.sleep(0.001)
-        ends = dict(self.producer.ends)
+            time.sleep(0.002)
+        patience = time.monotonic() + 1.5
+        while True:
+            time.sleep(self.random.random() * 0.1)
+            ends = dict(self.producer.ends)
+            worker.send(signal.SIGSTOP)
+            time.sleep(0.03)  # what it has sent arrives
+            is_unapplied = self._is_unapplied(ends)
+            is_between = self._is_between()
+            if is_between or (is_unapplied and time.monotonic() > patience) or time.monotonic() > deadline:
+                break
+            worker.send(signal.SIGCONT)
+            if not is_unapplied:
+                self.producer.allowed += 200
         worker.kill()
+        self.hit_work += self._is_unapplied(ends)
+        self.between_outputs_and_state += self._is_between()
+
+    def _is_unapplied(self, ends: dict[int, int]) -> bool:
         applied = self.lab.applied(self.watch)
-        if any(applied[number] < end - 1 for number, end in ends.items()):
-            self.hit_work += 1
+        return any(applied[number] < end - 1 for number, end in ends.items())
+
+    def _is_between(self) -> bool:
+        return any(offset > self.watch.applied[number] for number, offset in self.watch.said.items())
 
 
 def append_stale(

@@ -17,11 +17,14 @@ FUNNEL_POINTS = [point for point in CrashPoint if not point.startswith("history"
 def test_twenty_kills_in_a_hundred_thousand_events_change_no_count(new_lab: NewLab, records: list[Wire]) -> None:
     lab = new_lab(session_timeout=3)
     watch = lab.watch()
-    producer = lab.produce(records, rate=1_000)
+    producer = lab.produce(records, rate=1_500, allowed=0)
     kills = Kills(lab, watch, producer, random.Random(1))
-    for _ in range(20):
+    for number in range(1, 21):
+        producer.allowed = max(producer.allowed, number * 4_500)
         kills.kill(lab.start())
+    producer.allowed = len(records)
     assert kills.hit_work == 20
+    assert kills.between_outputs_and_state > 0
     assert max(kills.recovery_seconds) < 30
     last = lab.start()
     lab.wait_applied(watch, producer.finish())
