@@ -555,17 +555,25 @@ class Kills:
             time.sleep(self.random.random() * 0.1)
             ends = dict(self.producer.ends)
             worker.send(signal.SIGSTOP)
-            time.sleep(0.03)  # what it has sent arrives
+            self._let_arrive()
             is_unapplied = self._is_unapplied(ends)
-            is_between = self._is_between()
-            if is_between or (is_unapplied and time.monotonic() > patience) or time.monotonic() > deadline:
+            if is_unapplied and (self._is_between() or time.monotonic() > patience):
                 break
+            assert time.monotonic() < deadline, "input was never found unapplied"
             worker.send(signal.SIGCONT)
             if not is_unapplied:
                 self.producer.allowed += 200
         worker.kill()
         self.hit_work += self._is_unapplied(ends)
         self.between_outputs_and_state += self._is_between()
+
+    def _let_arrive(self) -> None:
+        """Wait until the broker has what a process had sent before its time was stopped."""
+        known = None
+        while known != dict(self.watch.read_to):
+            known = dict(self.watch.read_to)
+            time.sleep(0.05)
+            self.watch.catch_up(self.lab.admin)
 
     def _is_unapplied(self, ends: dict[int, int]) -> bool:
         applied = self.lab.applied(self.watch)
