@@ -145,8 +145,10 @@ class Organisation:
 
     def follow_links(self, event: ApplicationEvent) -> None:
         """Join what an event links, and erase everything linked to anything that was ever erased."""
-        if event.event_type == "merged" and event.merged_into is not None:
-            self.link(event.application_id, event.merged_into)
+        target = event.merged_into if event.event_type == "merged" else None
+        # What has left is closed, merging included; but erasure reaches it, and goes on from it.
+        if target is not None and (target not in self.left or self.erased & {event.application_id, target}):
+            self.link(event.application_id, target)
         cluster = self.cluster(event.application_id)
         if event.event_type == "erased" or not self.erased.isdisjoint(cluster):
             self.erased |= cluster
@@ -166,13 +168,13 @@ class Organisation:
             return RejectReason.TOO_LATE
         return None
 
-    def advance(self, event_time: int) -> None:
-        """Remember the newest event time."""
-        self.latest = max(event_time, self.latest or event_time)
+    def advance(self, event_time: int, append_ms: int) -> None:
+        """Remember the newest event time; one from the future must not make the present late."""
+        seen = min(event_time, append_ms)
+        self.latest = seen if self.latest is None else max(seen, self.latest)
 
     def touch(self, application_id: str, event_time: int) -> None:
         """Remember when something last happened to an application."""
-        self.advance(event_time)
         before = self.last_time.get(application_id)
         self.last_time[application_id] = max(event_time, before or event_time)
         if before is None:
@@ -254,26 +256,37 @@ class Reading:
             organisation.is_loading = record.kind == "loading"
         if not isinstance(record, ApplicationEvent | EqualityAnswers | VacancyEvent):
             return None
-        reason = organisation.mistimed(record.event_time, one.append_ms)
-        if reason is not None:
-            return reason
-        organisation.last_offset = one.offset
         if isinstance(record, VacancyEvent):
-            organisation.advance(record.event_time)
-            organisation.vacancies.setdefault(record.vacancy_id, []).append(_said(record))
-        elif record.application_id in organisation.left:
-            return RejectReason.TOO_LATE
+            reason = organisation.mistimed(record.event_time, one.append_ms)
+            if reason is None:
+                organisation.advance(record.event_time, one.append_ms)
+                organisation.vacancies.setdefault(record.vacancy_id, []).append(_said(record))
         elif record.application_id in organisation.erased:
+            # Ignored before anything else: a dead letter would keep what was to be erased.
             self.ignored["erased"] += 1
-            # Erasure follows merges in whichever order they arrive: the same records erase the same people.
+            reason = None
             if isinstance(record, ApplicationEvent):
                 organisation.follow_links(record)
         else:
-            organisation.touch(record.application_id, record.event_time)
-            if isinstance(record, EqualityAnswers):
-                organisation.answers.setdefault(record.application_id, []).append(_answered(record))
-            else:
-                self._happened(organisation, record)
+            reason = self._accept_of_application(organisation, record, one.append_ms)
+        if reason is None:
+            organisation.last_offset = one.offset
+        return reason
+
+    def _accept_of_application(
+        self, organisation: Organisation, record: ApplicationEvent | EqualityAnswers, append_ms: int
+    ) -> str | None:
+        # An erasure is never too late or too early: as a dead letter it would erase nothing.
+        if not (isinstance(record, ApplicationEvent) and record.event_type == "erased"):
+            reason = organisation.mistimed(record.event_time, append_ms)
+            if reason is not None or record.application_id in organisation.left:
+                return reason or RejectReason.TOO_LATE
+            organisation.advance(record.event_time, append_ms)
+        organisation.touch(record.application_id, record.event_time)
+        if isinstance(record, EqualityAnswers):
+            organisation.answers.setdefault(record.application_id, []).append(_answered(record))
+        else:
+            self._happened(organisation, record)
         return None
 
     def _happened(self, organisation: Organisation, event: ApplicationEvent) -> None:
@@ -299,6 +312,8 @@ class Reading:
                 organisation.departed += organisation.count([cluster], self.day_of)
                 organisation.left |= cluster
                 organisation.forget(cluster)
+                for member in cluster:
+                    organisation.linked.pop(member, None)  # nothing is known of it but that it has left
 
 
 def _happening(event: ApplicationEvent) -> Happening:

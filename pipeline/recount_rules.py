@@ -84,14 +84,15 @@ def components(members: Iterable[str], happenings: Sequence[Happening]) -> list[
     Returns:
         The components, by the smallest id in each.
     """
+    linked = set(members)
     voided = {event_id for h in happenings for event_id in h.voided}
     edges = {
         (h.application_id, h.merged_into)
         for h in happenings
-        if h.event_type == "merged" and h.merged_into is not None and h.event_id not in voided
+        if h.event_type == "merged" and h.merged_into in linked and h.event_id not in voided
     }
-    edges = {(source, target) for source, target in edges if source != target}
-    remaining, parted = set(members), []
+    edges = {(source, target) for source, target in edges if target is not None and source != target}
+    remaining, parted = set(linked), []
     while remaining:
         reached = {min(remaining)}
         while grown := {b for a, b in edges if a in reached} | {a for a, b in edges if b in reached}:

@@ -22,6 +22,7 @@ from pipeline.domain.records import (
     Control,
     EqualityAnswers,
     TableCount,
+    Tick,
     VacancyEqualityTable,
     VacancyEvent,
 )
@@ -319,3 +320,47 @@ def _with_loading(draw: st.DrawFn, names: Sequence[str], records: list[Any]) -> 
     made = [Control(f"c-{kind}", LATEST_MS, organisation, kind) for kind in ("loading", "caught_up")]
     closing = made[1:] if draw(st.booleans()) else []
     return [*records[:begin], made[0], *records[begin:end], *closing, *records[end:]]
+
+
+@st.composite
+def timelines(draw: st.DrawFn, *, organisations: int = 2) -> list[tuple[Any, int]]:
+    """Draw records with their append times that run into the cut-offs, which ``histories`` avoids.
+
+    Months pass between records and ticks; events come late, too late or from the future; applications leave and are
+    heard of again; backfills begin and end, with events older than any live organisation could send.
+
+    Returns:
+        (record, append time in milliseconds) in the order of arrival; ticks have no organisation and go everywhere.
+    """
+    names = ORGANISATIONS[: draw(st.integers(1, organisations))]
+    casts = [_Cast(name, ("v1",), {"a1": "v1", "b1": "v1", "c9": None}) for name in names]
+    numbers = _Numbers("")
+    now = EARLIEST_MS
+    made: list[tuple[Any, int]] = []
+    for _ in range(draw(st.integers(3, 25))):
+        now += draw(st.sampled_from((0, 0, HOUR_MS, DAY_MS, 30 * DAY_MS, 200 * DAY_MS, 399 * DAY_MS, 401 * DAY_MS)))
+        cast = draw(st.sampled_from(casts))
+        what = draw(st.sampled_from(("event", "event", "event", "tick", "tick", "control", "answers", "vacancy")))
+        late = draw(st.sampled_from((-1, 0, 0, 0, 1, 30, 399, 400, 401, 700))) * DAY_MS
+        at = now - late + draw(st.sampled_from((0, 0, 1, -1)))
+        if what == "event":
+            application_id = draw(st.sampled_from(sorted(cast.vacancy_of)))
+            kind = draw(st.sampled_from((*KINDS, "merged", "erased")))
+            target = draw(st.sampled_from(("a1", "b1", "stranger"))) if kind == "merged" else None
+            made.append((_event(cast, application_id, numbers.next(), kind, at, merged_into=target), now))
+        elif what == "tick":
+            made.append((Tick(now // 60_000), now))
+        elif what == "control":
+            kind = draw(st.sampled_from(("loading", "caught_up", "caught_up")))
+            made.append((Control(numbers.next(), now, cast.organisation, kind), now))
+        elif what == "answers":
+            answers = draw(_one_answer_each())
+            record = EqualityAnswers(
+                *(numbers.next(), at, cast.organisation, "a1", "given", "application", answers, "test")
+            )
+            made.append((record, now))
+        else:
+            kind = draw(st.sampled_from(("opened", "withdrawn", "reopened")))
+            record = VacancyEvent(*(numbers.next(), kind, at, at, "test", cast.organisation, "v1"))
+            made.append((record, now))
+    return made

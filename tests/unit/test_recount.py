@@ -598,3 +598,34 @@ def test_an_archive_out_of_order_is_refused() -> None:
     log = InputLog(APPENDED).add(story("applied@0 rejected@5"))
     with pytest.raises(ArchiveOrderError, match="expected an offset after 1, found 0"):
         recount(log.inputs[::-1], log.codec, partitions=PARTITIONS, timezone="Europe/London")
+
+
+def test_an_erasure_is_never_late_and_reaches_what_has_left_without_touching_its_counts() -> None:
+    log = InputLog(NOON).add(story("applied@0"))
+    at = NOON + 500 * DAY_MS
+    log.tick(at).add([event("erased", 0), event("rejected", 499)], at)
+    counted = recount(log.inputs, log.codec, partitions=PARTITIONS, timezone="Europe/London")
+    assert counted.rejected == ()
+    assert counted.ignored == {"erased": 1}
+    assert everybody(counted, "arrival") == {"applied": 0}
+
+
+def test_records_of_the_erased_are_no_dead_letters_even_when_late() -> None:
+    late = event("applied", -2000)
+    assert count(event("erased", 0), late).rejected == ()
+    assert count(late).dead_letters == {"too_late": 1}
+
+
+def test_what_has_left_is_closed_to_merging() -> None:
+    log = InputLog(NOON).add(story("applied@0"))
+    at = NOON + 500 * DAY_MS
+    merge = event("merged", 499, app="b1", merged_into="a1")
+    log.tick(at).add([*story("applied@490 rejected@495", app="b1"), merge], at)
+    counted = recount(log.inputs, log.codec, partitions=PARTITIONS, timezone="Europe/London")
+    assert {c.name for c in counted.contributions[ORGANISATION, "b1"]} == {"applied", "shortlisting", "overall"}
+
+
+def test_an_event_from_the_near_future_does_not_make_the_present_late_while_loading() -> None:
+    ahead = event("applied", 301, app="b1")
+    old = event("applied", -100)
+    assert count(control("loading"), ahead, old).rejected == ()
