@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import structlog
 import typer
+from confluent_kafka import KafkaException
 
 from pipeline.errors import PipelineError, TransientError
 from pipeline.settings import Settings
@@ -58,6 +59,9 @@ def main() -> None:
         app()
     except PipelineError as error:
         _fail(error)
+    except KafkaException as error:
+        print(f"parityflow: Kafka answered: {error.args[0].str()}; is it healthy? Try again", file=sys.stderr)
+        raise SystemExit(EXIT_TRY_AGAIN) from None
 
 
 def _fail(error: PipelineError) -> NoReturn:
@@ -67,9 +71,13 @@ def _fail(error: PipelineError) -> NoReturn:
 
 def _settings(**changes: Any) -> Settings:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     try:
         return Settings(**{name: value for name, value in changes.items() if value is not None})
+    except SettingsError as error:
+        print(f"parityflow: {error}: expected JSON, e.g. {{\"recruitment\": \"a long token\"}}", file=sys.stderr)
+        raise SystemExit(EXIT_MISTAKE) from None
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()

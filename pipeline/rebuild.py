@@ -33,6 +33,7 @@ from pipeline.topics import (
 RECORDS_PER_CHUNK = 5_000
 """The state stays in memory until a partition ends, so a chunk only bounds the outputs that wait to be sent."""
 _FLUSH_SECONDS = 120.0
+_ANSWER_SECONDS = 30.0
 
 
 class Archive(Protocol):
@@ -184,7 +185,7 @@ def _by_partition(inputs: Iterator[Any], partitions: int) -> Iterator[tuple[int,
 
 
 def _refuse_running_workers(admin: AdminClient) -> None:
-    group = admin.describe_consumer_groups([FUNNEL_APPLICATION])[FUNNEL_APPLICATION].result()
+    group = admin.describe_consumer_groups([FUNNEL_APPLICATION])[FUNNEL_APPLICATION].result(_ANSWER_SECONDS)
     if group.members:
         raise WorkersRunningError(len(group.members))
 

@@ -203,5 +203,5 @@ def _partitions_by_topic(admin: AdminClient, bootstrap: str) -> dict[str, int]:
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_SECONDS)
     except KafkaException as error:
-        raise BrokerUnreachableError(bootstrap, str(error.args[0])) from None
+        raise BrokerUnreachableError(bootstrap, error.args[0].str()) from None
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
