@@ -76,7 +76,7 @@ def _settings(**changes: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in changes.items() if value is not None})
     except SettingsError as error:
-        print(f"parityflow: {error}: expected JSON, e.g. {{\"recruitment\": \"a long token\"}}", file=sys.stderr)
+        print(f'parityflow: {error}: expected JSON, e.g. {{"recruitment": "a long token"}}', file=sys.stderr)
         raise SystemExit(EXIT_MISTAKE) from None
     except ValidationError as error:
         for problem in error.errors():

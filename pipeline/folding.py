@@ -34,6 +34,8 @@ TRANSITIONS_PER_BATCH = 1000
 """A transition is some 250 bytes: a batch of a thousand stays well under the broker's usual megabyte."""
 OUTPUTS_PER_CHUNK = 20_000
 """Outputs after which a chunk is closed even inside a record, so that a vacancy of any size fits in memory."""
+KEYS_PER_CHUNK = 10_000
+"""Changed keys after which it is closed: some 4 MB of state, so that a chunk rarely has to be cut again."""
 
 
 class NoPartitionStateError(TerminalError):
@@ -156,8 +158,10 @@ class PartitionFolder:
         return True
 
     def _is_full(self, max_steps: int | None) -> bool:
-        return len(self._fold.result.outputs) >= OUTPUTS_PER_CHUNK or (
-            max_steps is not None and self._steps >= max_steps
+        return (
+            len(self._fold.result.outputs) >= OUTPUTS_PER_CHUNK
+            or len(self._overlay.changes) >= KEYS_PER_CHUNK
+            or (max_steps is not None and self._steps >= max_steps)
         )
 
     def _remember(self, raw: RawInput, outputs_before: int) -> None:
