@@ -59,6 +59,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self._expected: dict[TP, int] = {}  # next offset that may be given out
         self._confirmed_gap: dict[TP, tuple[int, int]] = {}  # (wanted, first) that the log itself returned
         self._sought: dict[TP, int] = {}
+        self._loading: dict[TP, int] = {}  # next offset of a changelog that recovery has not seen
 
     # -- where to go on ----------------------------------------------------------------------------------------------
 
@@ -86,6 +87,11 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self._forget_acks(tp)
         await self._go_to(tp, offset)
 
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek changelogs to where their recovery begins, and remember it: recovery notices no hole by itself."""
+        self._loading.update(partitions)
+        await super().seek_wait(partitions)
+
     def is_gap_of_log(self, tp: TP, wanted: int, first: int) -> bool:
         """Say whether the log itself has no record from ``wanted`` up to ``first``."""
         return self._confirmed_gap.get(tp) == (wanted, first)
@@ -98,13 +104,16 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     # -- handing out -------------------------------------------------------------------------------------------------
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 Faust's signature
-        """Fetch records and yield them as chunks, partition by partition."""
-        records, active = await self._wait_next_records(timeout)
-        generation = self.app.consumer_generation_id
-        if records is None or self.should_stop:
-            return
+        """Fetch records and yield them as chunks, partition by partition.
+
+        What was asked for before a rebalance is not handed out after it. It is no time to ask the state where to go
+        on, either: recovery may not have loaded it yet, and does that itself before flow resumes.
+        """
         if not self.flow_active:
-            await self.perform_seek()
+            await self.wait(self.can_resume_flow)
+        generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop or not await self._is_current(generation, records):
             return
         for key, fetched in records.items():
             tp = TP(key.topic, key.partition)
@@ -116,11 +125,12 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             else:
                 wanted, size = fetched, CHANGELOG_CHUNK
             for start in range(0, len(wanted), size):
-                if not self.flow_active or self.app.consumer_generation_id != generation:
+                if not await self._is_current(generation, records):
                     return
                 chunk = wanted[start : start + size]
                 message = _message(tp, chunk, generation)
                 if not self._is_input(tp):
+                    self._loading[tp] = message.offset + 1
                     yield tp, message
                     continue
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
@@ -130,6 +140,22 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
                 if not message.refcount and not message.acked:
                     self._take_back(tp, chunk)
                     return
+
+    async def _is_current(self, generation: int, records: Mapping[Any, Any]) -> bool:
+        """Say whether records may still be handed out; if not, go back to what is next of their partitions.
+
+        Recovery may have sought the new beginning while they were fetched; without this they would be missing.
+        """
+        if self.flow_active and self.app.consumer_generation_id == generation:
+            return True
+        assigned = {TP(*tp) for tp in self.assignment()}
+        for key in records:
+            tp = TP(key.topic, key.partition)
+            wanted = (self._expected if self._is_input(tp) else self._loading).get(tp)
+            if wanted is not None and tp in assigned:
+                self.counters["dropped"] += 1
+                await self._seek(tp, wanted)
+        return False
 
     async def _wanted(self, tp: TP, fetched: Sequence[Any]) -> Sequence[Any]:
         """Return the records that may be handed out now: none before the expected offset, none after a hole."""

@@ -210,13 +210,17 @@ def simulate(
     rate: Annotated[float | None, typer.Option(help="Records a second of the live part.")] = None,
     seconds: Annotated[float | None, typer.Option(help="End the live part after so long.")] = None,
     stdout: Annotated[bool, typer.Option(help="Write NDJSON instead of sending.")] = False,
+    wait: Annotated[bool, typer.Option(help="Return when all of it is applied and in the history.")] = False,
 ) -> None:
     """Send simulated recruitment, clearly labelled: competing applicants, delays, duplicates, corrections."""
     from dataclasses import replace
 
     from pipeline.intake.progress import TerminalProgress
+    from pipeline.intake.waiting import wait_until_applied
+    from pipeline.reconcile import kafka_input_ends
     from pipeline.simulate import a_year_until, run_simulation
     from pipeline.simulation.plan import parse_disparity
+    from pipeline.topics import admin_client
 
     year = a_year_until(datetime.now(UTC), seed=seed)
     plan = replace(
@@ -227,10 +231,15 @@ def simulate(
         vacancies=vacancies,
         disparities=tuple(parse_disparity(text) for text in disparity or ()),
     )
+    settings = _settings()
     with TerminalProgress() as progress:
         report = run_simulation(
-            _settings(), plan, to_stdout=stdout, realtime=live, rate=rate, seconds=seconds, progress=progress
+            settings, plan, to_stdout=stdout, realtime=live, rate=rate, seconds=seconds, progress=progress
         )
+    if wait and not stdout:
+        ends = kafka_input_ends(admin_client(settings.bootstrap()), settings.partitions)
+        targets = {partition: end - 1 for partition, end in ends.items()}
+        wait_until_applied(targets, _ask_progress(settings), lambda _: None)
     print("\n".join(report.lines()), file=sys.stderr if stdout else sys.stdout)
 
 

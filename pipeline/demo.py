@@ -1,6 +1,8 @@
 """``parityflow demo``: real input through the whole pipeline, then a simulated ICB, and where to look."""
 
 import json
+import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from rich.console import Console
 
 from pipeline.domain.steps import ARRIVALS
 from pipeline.errors import TransientError
+from pipeline.private_files import make_private_folder
 from pipeline.settings import Settings
 from pipeline.up_status import is_healthy, read_status
 
@@ -46,6 +49,7 @@ def run_demo(settings: Settings, seconds: float | None) -> int:
         seconds: end the live part after so long; None runs until interrupted.
     """
     say = Console(highlight=False, soft_wrap=True).print
+    _have_pseudonym_key(settings)
     with _pipeline(settings, say):
         say("\n[bold]1. Two real inputs, event by event[/bold]")
         folder = settings.state_dir / "examples"
@@ -56,7 +60,7 @@ def run_demo(settings: Settings, seconds: float | None) -> int:
         _show_berkeley(boards, say)
         _show_london(boards, say)
         say("\n[bold]2. A simulated ICB[/bold] (invented organisations SIM-..., a year of history, then live)")
-        _run("simulate", "--vacancies", str(SIMULATED_VACANCIES), "--days", "365")
+        _run("simulate", "--vacancies", str(SIMULATED_VACANCIES), "--days", "365", "--wait")
         boards.show_waiting(say)
         _show_places(settings, boards.url, say)
         live = ["simulate", "--seed", "2", "--days", "1", "--live", "--rate", str(LIVE_RECORDS_A_SECOND)]
@@ -67,6 +71,18 @@ def run_demo(settings: Settings, seconds: float | None) -> int:
             say("stopping")
         say("\n[bold]4. Recounted from the archived input with independent code[/bold]")
         return _run("reconcile", check=False)
+
+
+def _have_pseudonym_key(settings: Settings) -> None:
+    """Let every process of the demonstration replace personal ids, with a key of this folder unless one is set."""
+    if settings.pseudonym_key is not None:
+        return
+    make_private_folder(settings.state_dir)
+    file = settings.state_dir / "pseudonym.key"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(32))
+    os.environ["PARITYFLOW_PSEUDONYM_KEY_FILE"] = str(file.resolve())
 
 
 @contextmanager

@@ -22,16 +22,30 @@ class Consumer(ChunkConsumer):
         self.plan = ChunkPlan("input", "changelog", lambda _: expected)
         self.counters = defaultdict(int)
         self._delivered, self._expected = defaultdict(deque), {INPUT: expected}
-        self._confirmed_gap, self._sought, self._read_offset = {}, {}, {}
+        self._confirmed_gap, self._sought, self._read_offset, self._loading = {}, {}, {}, {}
         self._acked, self._acked_index = defaultdict(list), defaultdict(set)
         self.sought, self.earliest, self.errors = [], earliest, []
-        self.app = SimpleNamespace(crash=self._crash)
+        self.app = SimpleNamespace(crash=self._crash, consumer_generation_id=1)
+        self.fetched, self.rebalance, self.flow_active = {}, False, True
+        self._buffered_partitions = set()
 
     async def _crash(self, error):
         self.errors.append(error)
 
     async def _seek(self, tp, offset):
         self.sought.append((tp, offset))
+
+    should_stop = False
+
+    def assignment(self):
+        return {INPUT, OTHER}
+
+    async def _wait_next_records(self, _timeout):
+        self.app.consumer_generation_id += self.rebalance
+        return self.fetched, None
+
+    async def handed_out(self):
+        return [(tp, message.offset) async for tp, message in self.getmany(1.0)]
 
     async def earliest_offsets(self, *tps):
         return dict.fromkeys(tps, self.earliest)
@@ -94,3 +108,33 @@ async def test_redelivery_goes_back_in_the_log_and_forgets_acknowledgements():
     assert consumer.sought == [(INPUT, 4)]
     assert consumer._expected[INPUT] == 4
     assert INPUT not in consumer._acked
+
+
+async def test_changelog_is_handed_out_and_its_place_remembered():
+    consumer = Consumer(5)
+    consumer._loading[OTHER], consumer.fetched = 0, {OTHER: records(0, 1, 2)}
+    assert await consumer.handed_out() == [(OTHER, 2)]
+    assert consumer._loading[OTHER] == 3
+
+
+async def test_records_fetched_across_a_rebalance_are_read_again_and_the_state_is_not_asked():
+    consumer = Consumer(5)
+    consumer.plan = ChunkPlan("input", "changelog", lambda _: pytest.fail("recovery has not loaded the state yet"))
+    consumer._loading[OTHER] = 0
+    consumer.fetched, consumer.rebalance = {INPUT: records(5, 6), OTHER: records(0, 1, 2)}, True
+    assert await consumer.handed_out() == []
+    assert consumer.sought == [(INPUT, 5), (OTHER, 0)]
+
+
+async def test_records_fetched_while_flow_stops_are_read_again():
+    consumer = Consumer(5)
+    consumer.fetched = {INPUT: records(5, 6)}
+
+    async def stop(_timeout):
+        consumer.flow_active = False
+        return consumer.fetched, None
+
+    consumer._wait_next_records = stop
+    assert await consumer.handed_out() == []
+    assert consumer.sought == [(INPUT, 5)]
+    assert consumer._expected[INPUT] == 5
