@@ -12,7 +12,7 @@ INPUT, OTHER = TP("input", 1), TP("changelog", 1)
 
 
 def records(*offsets):
-    return [SimpleNamespace(offset=offset) for offset in offsets]
+    return [SimpleNamespace(offset=offset, timestamp=0, timestamp_type=0) for offset in offsets]
 
 
 class Consumer(ChunkConsumer):
