@@ -62,6 +62,7 @@ class PartitionedStore(base.Store):  # type: ignore[misc]
     def _load(self, partition: int, records: Iterable[Any]) -> None:
         values = self._values.setdefault(partition, {})
         positions = self._positions.setdefault(partition, {})
+        stale = self._stale.setdefault(partition, set())
         for record in records:
             headers = record.headers
             if not headers or headers[0][0] != POSITION_HEADER:
@@ -69,10 +70,11 @@ class PartitionedStore(base.Store):  # type: ignore[misc]
             position, key = headers[0][1], record.key
             known = positions.get(key)
             if known is not None and known > position:
-                self._stale.setdefault(partition, set()).add(key)
+                stale.add(key)
                 continue
             positions[key] = position
             values[key] = record.value
+            stale.discard(key)  # a later record has mended it already
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -89,7 +91,8 @@ class PartitionedStore(base.Store):  # type: ignore[misc]
         del active_tps, standby_tps
         self._positions.clear()
         for partition, keys in self._stale.items():
-            log.warning("stale_state_met", partition=partition, keys=len(keys))
+            if keys:
+                log.warning("stale_state_met", partition=partition, keys=len(keys))
         for partition, values in self._values.items():
             stale = self._stale.get(partition, set())
             for key in [key for key, value in values.items() if value is None and key not in stale]:

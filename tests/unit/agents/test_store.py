@@ -51,6 +51,12 @@ async def test_stale_batch_behind_a_newer_one_changes_nothing_and_is_written_ove
     assert store.stale_changes(2) == []
 
 
+async def test_stale_batch_that_was_written_over_already_is_not_written_over_again():
+    store = await finished(loaded(record(0, b"a", b"new", 9), record(1, b"a", b"stale", 4), record(2, b"a", b"new", 9)))
+    assert store.value(2, b"a") == b"new"
+    assert store.stale_changes(2) == []
+
+
 async def test_stale_batch_does_not_bring_back_a_deleted_key():
     store = await finished(loaded(record(0, b"a", None, 9), record(1, b"a", b"stale", 4)))
     assert list(store.items(2)) == []
