@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
@@ -95,6 +96,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     def is_gap_of_log(self, tp: TP, wanted: int, first: int) -> bool:
         """Say whether the log itself has no record from ``wanted`` up to ``first``."""
         return self._confirmed_gap.get(tp) == (wanted, first)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        """Seek in the consumer's own thread; Faust seeks from ours, and aiokafka's fetcher then fails with KeyError."""
+        try:
+            await super().seek_wait({partition: offset})
+        except IllegalStateError:  # another rebalance has taken the partition away: there is nothing to seek
+            log.info("seek_outdated", topic=partition.topic, partition=partition.partition)
 
     async def _go_to(self, tp: TP, offset: int) -> None:
         await self._seek(tp, offset)
