@@ -154,6 +154,7 @@ class PacedProducer(threading.Thread):
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 5,
+                "compression.type": "gzip",  # a fetch may then hold many times its size
                 "message.max.bytes": 4_000_000,
                 "log_level": 0,
             }

@@ -33,7 +33,7 @@ class Crew:
         """Tell the youngest worker to end; another one takes its place."""
         self._wait_for_work()
         assert self.workers.pop().stop() == 0
-        self.go_on()
+        self._go_on()
         self.join()
 
     def kill(self) -> None:
@@ -47,25 +47,30 @@ class Crew:
 
     def pause(self) -> None:
         """Stop the oldest worker's time until others have its partitions, then let it go on as if nothing had been."""
-        worker = self.workers.pop(0)
         self._wait_for_work()
-        worker.send(signal.SIGSTOP)
+        self.workers[0].send(signal.SIGSTOP)
         time.sleep(PAUSE_SECONDS)
-        self.go_on()
-        worker.send(signal.SIGCONT)
+        self._go_on()
+        self.workers[0].send(signal.SIGCONT)
         time.sleep(2)
-        if worker.exit_code is None:
-            self.workers.insert(0, worker)
-        else:
+        self._supervise()
+        self._go_on()
+
+    def _supervise(self) -> None:
+        """Replace workers that found another one's batch in the state log: each writes behind the other's once."""
+        for worker in [worker for worker in self.workers if worker.exit_code is not None]:
             assert "StateLogMovedError" in worker.text(), worker.tail()
             self.stopped_as_stale += 1
+            self.workers.remove(worker)
             self.join()
 
-    def go_on(self) -> None:
-        """Wait until the others count new records of every partition."""
+    def _go_on(self) -> None:
+        """Wait until new records of every partition are counted."""
         before = dict(self.watch.applied)
         wait_until(
-            lambda: all(self.watch.applied[number] > before[number] for number in before), 30, "others take over"
+            lambda: all(self.watch.applied[number] > before[number] for number in before),
+            40,
+            "all partitions go on; " + "\n".join(worker.tail(600) for worker in self.workers),
         )
 
     def _wait_for_work(self) -> None:
