@@ -53,11 +53,10 @@ class Crew:
         self._go_on()
         self.workers[0].send(signal.SIGCONT)
         time.sleep(2)
-        self._supervise()
         self._go_on()
 
     def _supervise(self) -> None:
-        """Replace workers that found another one's batch in the state log: each writes behind the other's once."""
+        """Replace workers that found another one's batch in the state log, as ``parityflow up`` does."""
         for worker in [worker for worker in self.workers if worker.exit_code is not None]:
             assert "StateLogMovedError" in worker.text(), worker.tail()
             self.stopped_as_stale += 1
@@ -66,12 +65,11 @@ class Crew:
 
     def _go_on(self) -> None:
         """Wait until new records of every partition are counted."""
-        before = dict(self.watch.applied)
-        wait_until(
-            lambda: all(self.watch.applied[number] > before[number] for number in before),
-            40,
-            "all partitions go on; " + "\n".join(worker.tail(600) for worker in self.workers),
-        )
+        before, deadline = dict(self.watch.applied), time.monotonic() + 60
+        while any(self.watch.applied[number] <= offset for number, offset in before.items()):
+            self._supervise()
+            assert time.monotonic() < deadline, "\n".join(worker.tail(1_000) for worker in self.workers)
+            time.sleep(0.1)
 
     def _wait_for_work(self) -> None:
         wait_until(lambda: sum(self.producer.ends.values()) > self.watch.total(), 10, "input waits")
