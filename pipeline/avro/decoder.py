@@ -192,13 +192,17 @@ def record_class(schema: Record, classes: RecordClasses) -> type[tuple[Any, ...]
 
 
 def _long_integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
-    """Read an integer of several bytes, still in zigzag form, and return the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
+    """Read an integer of two bytes or more, still in zigzag form, and return the position after it."""
+    byte = data[at + 1]
+    value = data[at] & 127 | (byte & 127) << 7
+    if byte < 128:  # noqa: PLR2004  the highest bit says whether another byte follows
+        return value, at + 2
+    at += 2
+    for shift in range(14, 70, 7):
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
-        if byte < 128:  # noqa: PLR2004  the highest bit says whether another byte follows
+        if byte < 128:  # noqa: PLR2004
             break
     else:
         raise ValueError(bits)
@@ -209,7 +213,6 @@ def _long_integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:
     """Read a length of several bytes, refusing a negative one."""
-    value, at = _long_integer(data, at, 64)
-    if value & 1:
-        raise ValueError(value)
-    return value, at
+    if data[at] & 1:
+        raise ValueError(data[at])
+    return _long_integer(data, at, 64)
