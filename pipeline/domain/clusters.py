@@ -1,19 +1,28 @@
 """Applications that were merged count as one; this module finds who that one is and what it adds to the counts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pipeline.domain.facts import (
     MERGED,
     ROUTES,
     ApplicationFacts,
+    KeptAnswer,
     StageEvent,
     groups_at_any_time,
     groups_at_application,
     merge_answers,
 )
 from pipeline.domain.records import Contribution
-from pipeline.domain.steps import NEGATIVE_RANKS, ONBOARDING_NAMES, VacancyFacts, contributions
+from pipeline.domain.steps import (
+    IDLE_RANKS,
+    NEGATIVE_RANKS,
+    ONBOARDING_NAMES,
+    Pathway,
+    VacancyFacts,
+    contributions,
+    walk,
+)
 
 
 class Labels(NamedTuple):
@@ -31,6 +40,34 @@ Counted = dict[Labels, frozenset[Contribution]]
 """What applications add to the counts, under the labels they carry."""
 
 
+Groups = tuple[tuple[str, ...], tuple[str, ...]]
+"""Groups by the answers given at application, and by those of any time."""
+
+_NO_VACANCY = VacancyFacts()
+
+
+class Traits(NamedTuple):
+    """What the events of an application say of it beside its pathway; the last that says something holds."""
+
+    vacancy_id: str | None = None
+    route: int = 0
+    internal: bool | None = None
+    guaranteed_interview: bool | None = None
+
+
+class CountedAs(NamedTuple):
+    """How the facts of one application were counted; kept with them, so that the next event is counted from here."""
+
+    events: tuple[StageEvent, ...]
+    voided: frozenset[str]
+    answers: dict[int, KeptAnswer]
+    traits: Traits
+    pathway: Pathway
+    found: frozenset[Contribution]
+    groups: Groups
+    result: Counted
+
+
 def counted(
     members: Mapping[str, ApplicationFacts],
     vacancy_of: Callable[[str], VacancyFacts],
@@ -45,8 +82,7 @@ def counted(
     """
     if len(members) == 1:
         ((application_id, facts),) = members.items()
-        events = _valid(facts, facts.voided) if facts.voided else facts.events
-        return _count_one(application_id, events, [facts], vacancy_of, day_of)
+        return _count_alone(application_id, facts, vacancy_of, day_of)
     voided = frozenset[str]().union(*(facts.voided for facts in members.values()))
     valid = {application_id: _valid(facts, voided) for application_id, facts in members.items()}
     total: Counted = {}
@@ -59,7 +95,7 @@ def counted(
                 if application_id == root or event.rank not in NEGATIVE_RANKS
             )
         )
-        total |= _count_one(root, events, [members[name] for name in component], vacancy_of, day_of)
+        total |= _count_merged(root, events, [members[name] for name in component], vacancy_of, day_of)
     return total
 
 
@@ -92,33 +128,104 @@ def _components(valid: Mapping[str, tuple[StageEvent, ...]]) -> list[tuple[str, 
     return found
 
 
-def _count_one(
+def _count_alone(
+    application_id: str, facts: ApplicationFacts, vacancy_of: Callable[[str], VacancyFacts], day_of: Callable[[int], int]
+) -> Counted:
+    """Count an application that was never merged, going on from what its earlier facts were counted as."""
+    events = _valid(facts, facts.voided) if facts.voided else facts.events
+    if not events:
+        return {}
+    known: CountedAs | None = facts.counted_as
+    is_same = known is not None and known.events is facts.events and known.voided is facts.voided
+    if known is None or not (is_same or _is_one_later(known, facts)):
+        traits, pathway = _traits(events, Traits()), None
+    elif is_same:
+        traits, pathway = known.traits, known.pathway
+    else:
+        traits, pathway = _traits(events[-1:], known.traits), known.pathway
+    vacancy = _vacancy(traits, vacancy_of)
+    if known is None or pathway is None or (pathway.vacancy is not vacancy and pathway.vacancy != vacancy):
+        pathway = walk(events, vacancy)
+        found = frozenset(contributions(pathway, events[0].time, day_of))
+    elif is_same or events[-1].rank in IDLE_RANKS:
+        found = known.found
+    else:
+        pathway = pathway.copy()
+        pathway.add(events[-1])
+        found = frozenset(contributions(pathway, events[0].time, day_of))
+    if known is None or known.answers is not facts.answers:
+        groups = _groups(facts.answers)
+    else:
+        groups = known.groups
+        if is_same and found is known.found:
+            return known.result
+    result = _labelled(application_id, traits, groups, found)
+    counted_as = CountedAs(facts.events, facts.voided, facts.answers, traits, pathway, found, groups, result)
+    object.__setattr__(facts, "counted_as", counted_as)  # derived from the facts alone: they stay what they are
+    return result
+
+
+def _is_one_later(known: CountedAs, facts: ApplicationFacts) -> bool:
+    """Say whether facts are those that were counted and one event after all of theirs.
+
+    Facts only grow, so the same number of events before the same last one are the same events.
+    """
+    before, after = known.events, facts.events
+    if not before or facts.voided or len(after) != len(before) + 1:
+        return False
+    return after[-2] is before[-1] and not after[-1].action  # an action's first event may be among them
+
+
+def _count_merged(
     application_id: str,
     events: tuple[StageEvent, ...],
-    members: list[ApplicationFacts],
+    members: Iterable[ApplicationFacts],
     vacancy_of: Callable[[str], VacancyFacts],
     day_of: Callable[[int], int],
 ) -> Counted:
     if not events:
         return {}
-    answers = members[0].answers if len(members) == 1 else merge_answers(members)
-    vacancy_id, route, flags_internal, flags_guaranteed = None, 0, None, None
+    traits = _traits(events, Traits())
+    pathway = walk(events, _vacancy(traits, vacancy_of))
+    found = frozenset(contributions(pathway, events[0].time, day_of))
+    return _labelled(application_id, traits, _groups(merge_answers(members)), found)
+
+
+def _traits(events: Iterable[StageEvent], traits: Traits) -> Traits:
+    """Return traits with what further events say."""
+    vacancy_id, route, internal, guaranteed = traits
     for event in events:
         vacancy_id = event.vacancy or vacancy_id
         route = event.route or route
         if event.flags:
-            flags_internal = event.internal if event.internal is not None else flags_internal
-            if event.guaranteed_interview is not None:
-                flags_guaranteed = event.guaranteed_interview
-    vacancy = vacancy_of(vacancy_id) if vacancy_id is not None else VacancyFacts()
-    found = contributions(events, vacancy, day_of)
-    early_groups, late_groups = groups_at_application(answers), groups_at_any_time(answers)
-    labels = Labels(application_id, vacancy_id, ROUTES[route], flags_internal, flags_guaranteed, early_groups)
+            internal = internal if event.internal is None else event.internal
+            guaranteed = guaranteed if event.guaranteed_interview is None else event.guaranteed_interview
+    return Traits(vacancy_id, route, internal, guaranteed)
+
+
+def _vacancy(traits: Traits, vacancy_of: Callable[[str], VacancyFacts]) -> VacancyFacts:
+    return _NO_VACANCY if traits.vacancy_id is None else vacancy_of(traits.vacancy_id)
+
+
+def _groups(answers: Mapping[int, KeptAnswer]) -> Groups:
+    return groups_at_application(answers), groups_at_any_time(answers)
+
+
+def _labelled(application_id: str, traits: Traits, groups: Groups, found: frozenset[Contribution]) -> Counted:
+    """Put contributions under their labels: those of the onboarding under the groups known at any time."""
+    early_groups, late_groups = groups
+    labels = Labels(
+        application_id,
+        traits.vacancy_id,
+        ROUTES[traits.route],
+        traits.internal,
+        traits.guaranteed_interview,
+        early_groups,
+    )
     if early_groups == late_groups:
-        return {labels: frozenset(found)}
+        return {labels: found}
     late = frozenset(item for item in found if (item.kind, item.name) in ONBOARDING_NAMES)
-    early = frozenset(found) - late
-    result = {labels: early}
+    result = {labels: found - late}
     if late:
         result[labels._replace(groups=late_groups)] = late
     return result

@@ -3,9 +3,9 @@
 Facts only grow, and adding the same thing twice changes nothing: hence order and repetition of the input do not matter.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pipeline.domain.codes import CHARACTERISTICS, UNKNOWN_NOT_KNOWN, group_of
 from pipeline.domain.records import ApplicationEvent, EqualityAnswers
@@ -13,6 +13,7 @@ from pipeline.domain.state import ApplicationState
 
 EVENT_CODE_BYTES = 6
 COLLECTED_LATER = 128
+NOTHING_VOIDED = frozenset[str]()
 WITHDRAWN_GROUP = group_of(None, None, "withdrawn")
 NO_ANSWERS = (UNKNOWN_NOT_KNOWN,) * len(CHARACTERISTICS)
 
@@ -56,6 +57,7 @@ _METHOD_CODE = {method: code for code, method in enumerate(METHODS)}
 _ROUTE_CODE = {route: code for code, route in enumerate(ROUTES)}
 _TRISTATE_CODE = {None: 0, False: 1, True: 2}
 _CHARACTERISTIC_CODE = {name: code for code, name in enumerate(CHARACTERISTICS)}
+_CODES = range(len(CHARACTERISTICS))
 _FLAG_BASE = 3
 
 
@@ -97,19 +99,18 @@ class ApplicationFacts:
     """All that is known of one application.
 
     ``answers`` maps the code of a characteristic (plus ``COLLECTED_LATER``) to its last answer. ``cluster`` lists every
-    application ever linked with this one by a merge, itself included; empty when there was none.
+    application ever linked with this one by a merge, itself included; empty when there was none. ``vacancies`` are those
+    that its events name, sorted. ``counted_as`` is no fact but what these facts, or the ones they grew from, were last
+    counted as (``clusters.py``), so that one more event need not be counted from the first.
     """
 
     last_event: int = 0
     events: tuple[StageEvent, ...] = ()
-    voided: frozenset[str] = frozenset()
+    voided: frozenset[str] = NOTHING_VOIDED
     answers: dict[int, KeptAnswer] = field(default_factory=dict)
     cluster: tuple[str, ...] = ()
-
-    @property
-    def vacancies(self) -> set[str]:
-        """Every vacancy that an event of this application names."""
-        return {event.vacancy for event in self.events if event.vacancy}
+    vacancies: tuple[str, ...] = ()
+    counted_as: Any = field(default=None, compare=False, repr=False)
 
 
 def stage_event(event: ApplicationEvent) -> StageEvent:
@@ -135,13 +136,16 @@ def with_event(facts: ApplicationFacts, event: ApplicationEvent) -> ApplicationF
     kept = stage_event(event)
     if kept not in events:
         events = (*events, kept) if not events or kept > events[-1] else tuple(sorted((*events, kept)))
-    gone = {voids for voids in (event.corrects, event.voids) if voids}
-    if not gone <= voided:
-        voided = voided | gone
+    if event.corrects or event.voids:
+        gone = {voids for voids in (event.corrects, event.voids) if voids}
+        voided = voided if gone <= voided else voided | gone
     last_event = max(facts.last_event, event.event_time)
     if events is facts.events and voided is facts.voided and last_event == facts.last_event:
         return facts
-    return ApplicationFacts(last_event, events, voided, facts.answers, facts.cluster)
+    vacancies = facts.vacancies
+    if kept.vacancy and kept.vacancy not in vacancies:
+        vacancies = tuple(sorted((*vacancies, kept.vacancy)))
+    return ApplicationFacts(last_event, events, voided, facts.answers, facts.cluster, vacancies, facts.counted_as)
 
 
 def with_answers(facts: ApplicationFacts, record: EqualityAnswers) -> ApplicationFacts:
@@ -167,27 +171,29 @@ def with_answers(facts: ApplicationFacts, record: EqualityAnswers) -> Applicatio
     last_event = max(facts.last_event, record.event_time)
     if answers == facts.answers and last_event == facts.last_event:
         return facts
-    return replace(facts, last_event=last_event, answers=answers)
+    return ApplicationFacts(
+        last_event, facts.events, facts.voided, answers, facts.cluster, facts.vacancies, facts.counted_as
+    )
 
 
-def groups_at_application(answers: dict[int, KeptAnswer]) -> tuple[str, ...]:
+def groups_at_application(answers: Mapping[int, KeptAnswer]) -> tuple[str, ...]:
     """Return the group of each characteristic by answers collected at application, for steps up to appointment.
 
     Asking again at hire would change labels because of selection, so later answers do not count here.
     """
     if not answers:
         return NO_ANSWERS
-    return tuple(answers[code].group if code in answers else UNKNOWN_NOT_KNOWN for code in range(len(CHARACTERISTICS)))
+    return tuple([answers[code].group if code in answers else UNKNOWN_NOT_KNOWN for code in _CODES])
 
 
-def groups_at_any_time(answers: dict[int, KeptAnswer]) -> tuple[str, ...]:
+def groups_at_any_time(answers: Mapping[int, KeptAnswer]) -> tuple[str, ...]:
     """Return the group of each characteristic by the last answer of any collection: it labels onboarding."""
-    if not any(code >= COLLECTED_LATER for code in answers):
+    if max(answers, default=0) < COLLECTED_LATER:
         return groups_at_application(answers)
     return tuple(_latest_group(answers, code) for code in range(len(CHARACTERISTICS)))
 
 
-def merge_answers(members: Sequence[ApplicationFacts]) -> dict[int, KeptAnswer]:
+def merge_answers(members: Iterable[ApplicationFacts]) -> dict[int, KeptAnswer]:
     """Return the last answer per characteristic over several applications that are one."""
     merged: dict[int, KeptAnswer] = {}
     for member in members:
@@ -199,26 +205,28 @@ def merge_answers(members: Sequence[ApplicationFacts]) -> dict[int, KeptAnswer]:
 
 def to_state(facts: ApplicationFacts) -> ApplicationState:
     """Return the stored form of facts."""
-    vacancies = sorted({event.vacancy for event in facts.events if event.vacancy})
-    position = {vacancy: number for number, vacancy in enumerate(vacancies, start=1)}
-    position[""] = 0
-    codes = bytearray()
-    for event in facts.events:
-        codes += bytes((event.rank, event.stage, event.method, event.route, event.flags, position[event.vacancy]))
-    sources = sorted({(kept.time, kept.event_id) for kept in facts.answers.values()})
+    position = {vacancy: number for number, vacancy in enumerate(("", *facts.vacancies))}
+    times, codes, event_ids, actions, targets = [], [], [], [], []
+    for time, rank, event_id, stage, method, route, flags, vacancy, action, target in facts.events:
+        times.append(time)
+        codes += (rank, stage, method, route, flags, position[vacancy])
+        event_ids.append(event_id)
+        actions.append(action)
+        if rank == MERGED:
+            targets.append(target)
+    sources = sorted({kept[:2] for kept in facts.answers.values()})
     source_number = {source: number for number, source in enumerate(sources)}
-    answer_codes = bytearray()
+    answer_codes = []
     for code, kept in facts.answers.items():
-        answer_codes += bytes((code, source_number[kept.time, kept.event_id]))
-    actions = [event.action for event in facts.events]
+        answer_codes += (code, source_number[kept[:2]])
     return ApplicationState(
         facts.last_event,
-        vacancies,
-        [event.time for event in facts.events],
+        facts.vacancies,
+        times,
         bytes(codes),
-        [event.event_id for event in facts.events],
+        event_ids,
         actions if any(actions) else [],
-        [event.target for event in facts.events if event.rank == MERGED],
+        targets,
         sorted(facts.voided),
         bytes(answer_codes),
         [kept.group for kept in facts.answers.values()],
@@ -243,9 +251,16 @@ def from_state(state: ApplicationState) -> ApplicationFacts:
     for number, group in enumerate(state.answer_groups):
         source = pairs[2 * number + 1]
         answers[pairs[2 * number]] = KeptAnswer(state.source_times[source], state.source_ids[source], group)
-    return ApplicationFacts(state.last_event, tuple(events), frozenset(state.voided), answers, tuple(state.cluster))
+    return ApplicationFacts(
+        state.last_event,
+        tuple(events),
+        frozenset(state.voided) or NOTHING_VOIDED,
+        answers,
+        tuple(state.cluster),
+        tuple(state.vacancies),
+    )
 
 
-def _latest_group(answers: dict[int, KeptAnswer], code: int) -> str:
+def _latest_group(answers: Mapping[int, KeptAnswer], code: int) -> str:
     kept = [answers[key] for key in (code, code + COLLECTED_LATER) if key in answers]
     return max(kept).group if kept else UNKNOWN_NOT_KNOWN

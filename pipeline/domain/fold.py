@@ -8,6 +8,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from pipeline.domain import counts
@@ -542,6 +543,7 @@ def _linked(members: Mapping[str, ApplicationFacts]) -> dict[str, ApplicationFac
     return {name: replace(facts, cluster=cluster) for name, facts in members.items()}
 
 
+@lru_cache(maxsize=4096)
 def vacancy_facts(state: VacancyState | None) -> VacancyFacts:
     """Return what a vacancy decides."""
     if state is None:

@@ -63,15 +63,15 @@ class FunnelIndex:
                     del self._by_last_event[old_day]
             if new_day is not None:
                 self._by_last_event[new_day].add(key)
-        old_vacancies = set() if old is None else old.vacancies
-        new_vacancies = set() if new is None else new.vacancies
+        old_vacancies = () if old is None else old.vacancies
+        new_vacancies = () if new is None else new.vacancies
         if old_vacancies == new_vacancies:
             return
         organisation = split_key(key)[0]
-        for vacancy in old_vacancies - new_vacancies:
+        for vacancy in set(old_vacancies).difference(new_vacancies):
             applications = self.applications_of[vacancy_key(organisation, vacancy)]
             applications.discard(key)
             if not applications:
                 del self.applications_of[vacancy_key(organisation, vacancy)]
-        for vacancy in new_vacancies - old_vacancies:
+        for vacancy in set(new_vacancies).difference(old_vacancies):
             self.applications_of[vacancy_key(organisation, vacancy)].add(key)

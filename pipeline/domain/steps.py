@@ -76,6 +76,8 @@ _ENDINGS = {
     _R["offer_declined"]: WITHDREW,
 }
 NEGATIVE_RANKS = frozenset(_ENDINGS)
+IDLE_RANKS = frozenset({_R["start_booked"], _R["cleared"], _R["inducted"], _R["merged"], _R["noted"]})
+"""Events that move no pathway."""
 _IMPLIES_SHORTLISTED = frozenset({_R["interview_invited"], _R["interviewed"], _R["did_not_attend"]})
 _APPLIED, _INTERVIEWED, _RESERVED = _R["applied"], _R["interviewed"], _R["reserved"]
 _REINSTATED, _HIRE_UNDONE = _R["reinstated"], _R["hire_undone"]
@@ -94,7 +96,7 @@ _ARRIVAL_NAME = {stage: ARRIVALS[stage if stage <= Stage.SHORTLISTED else stage 
 class Pathway:
     """The fold of one application's events; read its contributions when all events are in."""
 
-    __slots__ = ("ending", "interviewed", "latest_offer", "onboarding_ending", "reached", "vacancy")
+    __slots__ = ("applied_at", "ending", "interviewed", "latest_offer", "onboarding_ending", "reached", "vacancy")
 
     def __init__(self, vacancy: VacancyFacts) -> None:
         self.vacancy = vacancy
@@ -103,6 +105,15 @@ class Pathway:
         self.onboarding_ending: Ending | None = None
         self.latest_offer = 0
         self.interviewed: StageEvent | None = None
+        self.applied_at: int | None = None
+
+    def copy(self) -> "Pathway":
+        """Return a pathway that goes on from here."""
+        other = Pathway(self.vacancy)
+        other.reached = self.reached.copy()
+        other.ending, other.onboarding_ending = self.ending, self.onboarding_ending
+        other.latest_offer, other.interviewed, other.applied_at = self.latest_offer, self.interviewed, self.applied_at
+        return other
 
     def add(self, event: StageEvent) -> None:
         """Fold the next event in order."""
@@ -120,14 +131,16 @@ class Pathway:
             self.ending = self.onboarding_ending = None
         elif rank in _IMPLIES_SHORTLISTED:
             self._imply(Stage.SHORTLISTED, event)
-        if rank == _INTERVIEWED and self.interviewed is None:
-            self.interviewed = event
+            if rank == _INTERVIEWED and self.interviewed is None:
+                self.interviewed = event
+        elif rank == _APPLIED and self.applied_at is None:
+            self.applied_at = event.time
 
     def _imply(self, stage: Stage, event: StageEvent) -> None:
         """Mark shortlisted, and for ``offered`` both, as reached because a later stage says so."""
         for implied in (Stage.SHORTLISTED, Stage.OFFERED):
             if implied <= stage and implied not in self.reached:
-                self.reached[implied] = Reached(event.time, implied=True, method=0)
+                self.reached[implied] = Reached(event.time, True, 0)  # noqa: FBT003  by position: called for every event
 
     def _progress(self, stage: Stage, event: StageEvent) -> None:
         ending = self.ending
@@ -143,7 +156,7 @@ class Pathway:
             self._imply(Stage.OFFERED if stage > Stage.OFFERED else Stage.SHORTLISTED, event)
         known = self.reached.get(stage)
         if known is None or known.implied:
-            self.reached[stage] = Reached(event.time, implied=False, method=event.method)
+            self.reached[stage] = Reached(event.time, False, event.method)  # noqa: FBT003
 
     def _end(self, event: StageEvent) -> None:
         outcome = _ENDINGS[event.rank]
@@ -176,31 +189,35 @@ class Pathway:
         return max(Stage.SHORTLISTED, Stage(min(furthest + 1, Stage.ACCEPTED)))
 
 
-def contributions(
-    events: Sequence[StageEvent], vacancy: VacancyFacts, day_of: Callable[[int], int]
-) -> list[Contribution]:
-    """Return all that one application adds to the counts.
+def walk(events: Sequence[StageEvent], vacancy: VacancyFacts) -> Pathway:
+    """Return the pathway of an application.
 
     Args:
         events: its events that are not voided, in their natural order, at least one; of events that share an action
             id and a type only the first counts.
         vacancy: what its vacancy decides.
-        day_of: the local day of a moment in milliseconds.
     """
     pathway = Pathway(vacancy)
     seen_actions: set[tuple[str, int]] = set()
-    applied_at = None
     for event in events:
         if event.action:
             if (event.action, event.rank) in seen_actions:
                 continue
             seen_actions.add((event.action, event.rank))
-        if applied_at is None and event.rank == _APPLIED:
-            applied_at = event.time
         pathway.add(event)
-    if applied_at is None:
-        applied_at = events[0].time
-    pathway.reached[Stage.APPLIED] = Reached(applied_at, implied=False, method=0)
+    return pathway
+
+
+def contributions(pathway: Pathway, first_time: int, day_of: Callable[[int], int]) -> list[Contribution]:
+    """Return all that one application adds to the counts.
+
+    Args:
+        pathway: its pathway.
+        first_time: the time of its first event, when it applied if no event says when.
+        day_of: the local day of a moment in milliseconds.
+    """
+    applied_at = first_time if pathway.applied_at is None else pathway.applied_at
+    pathway.reached[Stage.APPLIED] = Reached(applied_at, False, 0)  # noqa: FBT003
     return [*_arrivals(pathway, day_of), *_outcomes(pathway, day_of)]
 
 
@@ -275,4 +292,4 @@ def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int
 
 
 def _outcome(step: str, outcome: str, at: int, entry: int, method: int, day_of: Callable[[int], int]) -> Contribution:
-    return Contribution("outcome", step, outcome, day_of(at), day_of(entry), at, method=METHODS[method])
+    return Contribution("outcome", step, outcome, day_of(at), day_of(entry), at, False, METHODS[method])  # noqa: FBT003
