@@ -1,8 +1,7 @@
 """Counts of people: one local day of an organisation, and the sums of days that make its windows."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import Contribution, StageCount
@@ -20,33 +19,30 @@ Cells = dict[CellKey, int]
 _PREFIXES = tuple(f"{number}:" for number in range(len(CHARACTERISTICS)))
 
 
-class Delta(NamedTuple):
-    """People to add to (or, negative, take from) every cell of one day."""
-
-    day: int
-    cells: Cells
+def labels_of(groups: Sequence[str]) -> list[str]:
+    """Return the groups under which a person with these nine is counted: everybody first."""
+    return ["", *map(add, _PREFIXES, groups)]
 
 
-def cell_of(contribution: Contribution) -> str:
-    """Return the cell that a contribution counts in."""
-    return f"{contribution.kind}/{contribution.name}/{contribution.outcome}"
-
-
-def deltas(changes: Iterable[tuple[int, tuple[str, ...], Contribution]]) -> dict[int, Cells]:
-    """Return per local day what signed contributions with their nine groups add to the cells.
+def cells_of(contribution: Contribution, labels: Iterable[str]) -> list[CellKey]:
+    """Return every cell that a contribution counts in.
 
     >>> arrival = Contribution("arrival", "applied", "", day=3, entry_day=3, at=0)
-    >>> deltas([(1, ("nhs_disability:yes",), arrival)])[3]
-    {('arrival/applied/', ''): 1, ('arrival/applied/', '0:nhs_disability:yes'): 1}
+    >>> cells_of(arrival, labels_of(("nhs_disability:yes",)))
+    [('arrival/applied/', ''), ('arrival/applied/', '0:nhs_disability:yes')]
     """
-    days: defaultdict[int, Cells] = defaultdict(dict)
-    for sign, groups, contribution in changes:
-        cells, cell = days[contribution.day], cell_of(contribution)
-        cells[cell, ""] = cells.get((cell, ""), 0) + sign
-        for prefix, group in zip(_PREFIXES, groups, strict=False):
-            key = (cell, prefix + group)
-            cells[key] = cells.get(key, 0) + sign
-    return days
+    cell = f"{contribution.kind}/{contribution.name}/{contribution.outcome}"
+    return [(cell, label) for label in labels]
+
+
+def add_people(total: Cells, keys: Iterable[CellKey], sign: int) -> None:
+    """Count one person more (or, with -1, less) in cells, in place; cells that became zero are forgotten."""
+    for key in keys:
+        count = total.get(key, 0) + sign
+        if count:
+            total[key] = count
+        else:
+            total.pop(key, None)
 
 
 def add_cells(total: Cells, delta: Mapping[CellKey, int], sign: int = 1) -> None:
@@ -108,13 +104,16 @@ class WindowSums:
         self.sums: dict[int, Cells] = {length: {} for length in WINDOW_LENGTHS}
         for day in days:
             if end_day - WINDOW_LENGTHS[-1] <= day < end_day:
-                self.add(day, cells_of_day(day))
+                for length, cells in self.sums.items():
+                    if end_day - length <= day:
+                        add_cells(cells, cells_of_day(day))
 
-    def add(self, day: int, delta: Mapping[CellKey, int]) -> None:
-        """Add a change of one day to every window that holds it."""
-        for length, cells in self.sums.items():
-            if self.end_day - length <= day < self.end_day:
-                add_cells(cells, delta)
+    def add_people(self, day: int, keys: Iterable[CellKey], sign: int) -> None:
+        """Count one person more or less on a day, in every window that holds it."""
+        if day < self.end_day:
+            for length, cells in self.sums.items():
+                if self.end_day - length <= day:
+                    add_people(cells, keys, sign)
 
     def advance(self, end_day: int, cells_of_day: Callable[[int], Mapping[CellKey, int]]) -> None:
         """Move the windows so that they end before ``end_day``: days come in at one end and leave at the other."""

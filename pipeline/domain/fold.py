@@ -5,8 +5,7 @@ a record does depends on the log before it alone, never on how the log was cut i
 """
 
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -58,6 +57,9 @@ FUTURE_TOLERANCE_MS = DAY_MS
 KEPT_MS = DAYS_KEPT * DAY_MS
 APPLICATIONS_PER_STEP = 100
 """An application and the days it counts on are some five keys: a step stays within 500."""
+
+ONE_STEP = (False,)
+"""The steps of a record whose effect is done at once: one, and no more follow."""
 
 NO_ORGANISATION = OrganisationState(
     loading=False,
@@ -136,8 +138,8 @@ class PartitionFold:
         self.known_content = known_content
         self.result = FoldResult()
         self._offset = 0
-        self._changes: list[tuple[str, int, tuple[str, ...], Contribution]] = []
-        self._handlers: dict[type, Callable[[Any, int, int], Iterator[bool]]] = {
+        self._changes: list[tuple[str, int, tuple[str, ...], list[Contribution]]] = []
+        self._handlers: dict[type, Callable[[Any, int, int], Iterable[bool]]] = {
             ApplicationEvent: self._application_event,
             EqualityAnswers: self._equality_answers,
             VacancyEvent: self._vacancy_event,
@@ -172,38 +174,39 @@ class PartitionFold:
             self._fail(item, error, *mark)
             yield False
 
-    def _effects(self, item: InputRecord, done: int) -> Iterator[bool]:
+    def _effects(self, item: InputRecord, done: int) -> Iterable[bool]:
+        """Do the steps of a record, or the only one at once; each value says whether more follow."""
         if item.reject is not None:
             self._reject(item.reject, item.detail)
-            yield False
-            return
+            return ONE_STEP
         handler = self._handlers.get(type(item.record))
         if handler is None:
             self._reject(RejectReason.UNEXPECTED_RECORD, f"{type(item.record).__name__} is no input record")
-            yield False
-            return
-        yield from handler(item.record, item.appended_at, done)
+            return ONE_STEP
+        return handler(item.record, item.appended_at, done)
 
     # -- applications ------------------------------------------------------------------------------------------------
 
-    def _application_event(self, event: ApplicationEvent, appended_at: int, _done: int) -> Iterator[bool]:
+    def _application_event(self, event: ApplicationEvent, appended_at: int, _done: int) -> Iterable[bool]:
         organisation, application_id, target = event.organisation, event.application_id, event.merged_into
         if event.event_type == "erased":
             self._erase(organisation, application_id)
         elif event.event_type == "merged" and target and self._is_erased(organisation, application_id):
             self._erase(organisation, target)
-        elif self._is_countable(organisation, application_id, event.event_time, appended_at):
-            facts = self._facts(organisation, application_id)
-            self._change(organisation, application_id, facts, with_event(facts, event), target)
-            self._advance(organisation, event.event_time, appended_at)
-        yield False
+        else:
+            facts = self._countable_facts(organisation, application_id, event.event_time, appended_at)
+            if facts is not None:
+                self._change(organisation, application_id, facts, with_event(facts, event), target)
+                self._advance(organisation, event.event_time, appended_at)
+        return ONE_STEP
 
-    def _equality_answers(self, record: EqualityAnswers, appended_at: int, _done: int) -> Iterator[bool]:
-        if self._is_countable(record.organisation, record.application_id, record.event_time, appended_at):
-            facts = self._facts(record.organisation, record.application_id)
-            self._change(record.organisation, record.application_id, facts, with_answers(facts, record), None)
-            self._advance(record.organisation, record.event_time, appended_at)
-        yield False
+    def _equality_answers(self, record: EqualityAnswers, appended_at: int, _done: int) -> Iterable[bool]:
+        organisation, application_id = record.organisation, record.application_id
+        facts = self._countable_facts(organisation, application_id, record.event_time, appended_at)
+        if facts is not None:
+            self._change(organisation, application_id, facts, with_answers(facts, record), None)
+            self._advance(organisation, record.event_time, appended_at)
+        return ONE_STEP
 
     def _facts(self, organisation: str, application_id: str) -> ApplicationFacts:
         return self.overlay.get(application_key(organisation, application_id)) or ApplicationFacts()
@@ -317,7 +320,7 @@ class PartitionFold:
 
     # -- what is in the log beside people ----------------------------------------------------------------------------
 
-    def _control(self, control: Control, _appended_at: int, _done: int) -> Iterator[bool]:
+    def _control(self, control: Control, _appended_at: int, _done: int) -> Iterable[bool]:
         state = self._organisation(control.organisation)
         if control.kind == "content":
             if self.known_content.get(control.content_name or "") != control.content_hash:
@@ -326,14 +329,14 @@ class PartitionFold:
             self._put_organisation(control.organisation, state._replace(content=content))
         else:
             self._put_organisation(control.organisation, state._replace(loading=control.kind == "loading"))
-        yield False
+        return ONE_STEP
 
     def _not_counted_yet(
         self, record: VacancyEqualityTable | AlertAction, _appended_at: int, _done: int
-    ) -> Iterator[bool]:
+    ) -> Iterable[bool]:
         """Keep to the archive what no rule counts yet; a rebuild under a later fold version will find it there."""
         self._ignore("equality_table" if isinstance(record, VacancyEqualityTable) else "alert_action")
-        yield False
+        return ONE_STEP
 
     def _tick(self, tick: Tick, appended_at: int, _done: int) -> Iterator[bool]:
         """Publish windows, let finished applications leave, retire old days; whatever was done already is skipped."""
@@ -409,17 +412,24 @@ class PartitionFold:
 
     # -- what may be counted, clocks ---------------------------------------------------------------------------------
 
-    def _is_countable(self, organisation: str, application_id: str, event_time: int, appended_at: int) -> bool:
-        departure = self.overlay.get(departure_key(organisation, application_id))
+    def _countable_facts(
+        self, organisation: str, application_id: str, event_time: int, appended_at: int
+    ) -> ApplicationFacts | None:
+        """Return the facts that a record adds to, or None when it may not be counted: the reason is said then.
+
+        An application is stored or departed, never both.
+        """
+        facts: ApplicationFacts | None = self.overlay.get(application_key(organisation, application_id))
+        departure = None
+        if facts is None:
+            departure = self.overlay.get(departure_key(organisation, application_id))
         if departure is not None and departure.reason == "erased":
             self._ignore("erased")
-            return False
-        if not self._is_time_countable(organisation, event_time, appended_at):
-            return False
-        if departure is not None:
+        elif self._is_time_countable(organisation, event_time, appended_at):
+            if departure is None:
+                return facts or ApplicationFacts()
             self._reject(RejectReason.TOO_LATE, "the application left 400 days after its last event")
-            return False
-        return True
+        return None
 
     def _is_time_countable(self, organisation: str, event_time: int, appended_at: int) -> bool:
         state = self._organisation(organisation)
@@ -449,9 +459,10 @@ class PartitionFold:
 
     def _advance(self, organisation: str, event_time: int, appended_at: int) -> None:
         state = self._organisation(organisation)
-        watermark = max(state.watermark, min(event_time, appended_at))
-        if watermark != state.watermark:
-            self._put_organisation(organisation, state._replace(watermark=watermark))
+        watermark = min(event_time, appended_at)
+        if watermark > state.watermark:
+            moved = OrganisationState(state.loading, watermark, *state[2:])
+            self.overlay.put(organisation_key(organisation), moved)
 
     # -- outputs -----------------------------------------------------------------------------------------------------
 
@@ -485,31 +496,38 @@ class PartitionFold:
                 found,
             )
         )
-        self._changes += [(organisation, sign, labels.groups, item) for item in found]
+        self._changes.append((organisation, sign, labels.groups, found))
 
     def _count_changes(self) -> None:
         """Bring the step's transitions into the day counts and the windows built from them."""
         if not self._changes:
             return
-        by_organisation: defaultdict[str, list[tuple[int, tuple[str, ...], Contribution]]] = defaultdict(list)
-        for organisation, sign, groups, item in self._changes:
-            by_organisation[organisation].append((sign, groups, item))
-        self._changes = []
-        for organisation, changes in by_organisation.items():
-            state = self._organisation(organisation)
-            sums = self.sums.get(organisation)
-            for day, cells in counts.deltas(changes).items():
+        changes, self._changes = self._changes, []
+        tables: dict[bytes, Cells] = {}
+        for organisation, sign, groups, found in changes:
+            state, sums = self._organisation(organisation), self.sums.get(organisation)
+            labels = counts.labels_of(groups)
+            for contribution in found:
+                day = contribution.day
                 if day < state.retired_before:
                     continue
                 key = day_key(organisation, day)
-                table = self.overlay.changes.get(key)
+                table = tables.get(key)
                 if table is None:
-                    table = dict(self.overlay.get(key) or {})
-                counts.add_cells(table, cells)
-                self.overlay.put(key, table or None)
+                    table = tables[key] = self._own_table(key)
+                cells = counts.cells_of(contribution, labels)
+                counts.add_people(table, cells, sign)
                 if sums is not None:
-                    sums.add(day, cells)
-            self._put_organisation(organisation, state._replace(changed=True))
+                    sums.add_people(day, cells, sign)
+            if not state.changed:
+                self.overlay.put(organisation_key(organisation), state._replace(changed=True))
+        for key, table in tables.items():
+            self.overlay.put(key, table or None)
+
+    def _own_table(self, key: bytes) -> Cells:
+        """Return the counts of a day to change in place: this chunk's own, else a copy of the stored ones."""
+        table: Cells | None = self.overlay.changes.get(key)
+        return dict(self.overlay.get(key) or {}) if table is None else table
 
     def _add(self, output: Output) -> None:
         self.result.outputs.append(output)

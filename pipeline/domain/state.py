@@ -6,6 +6,7 @@ are kept as columns: Avro reads an array of numbers or strings several times fas
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 APPLICATION = b"a"
@@ -112,6 +113,7 @@ def vacancy_key(organisation: str, vacancy_id: str) -> bytes:
     return b"v" + organisation.encode() + b"\0" + vacancy_id.encode()
 
 
+@lru_cache(maxsize=4096)
 def organisation_key(organisation: str) -> bytes:
     """Return the state key of an organisation."""
     return b"o" + organisation.encode()
