@@ -8,7 +8,7 @@ written is a fault of the caller and raises.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.avro.compatibility import IncompatibleSchemasError
 from pipeline.avro.decoder import UNREADABLE, Decode, RecordClasses, compile_decoder
@@ -34,8 +34,7 @@ HEADER = struct.Struct(">BI")
 HEADER_BYTES = HEADER.size
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A record that could be read, as its NamedTuple class; arrays are lists, nested records their classes."""
 
     record: Any

@@ -205,7 +205,7 @@ class PartitionFolder:
         run: list[Transition | Ignored] = []
         position = _position(self.state)
         for output in outputs:
-            if isinstance(output, Transition | Ignored):
+            if isinstance(output, (Transition, Ignored)):
                 run.append(output)
                 if len(run) == TRANSITIONS_PER_BATCH:
                     reached = output.offset, output.index

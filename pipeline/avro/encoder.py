@@ -22,7 +22,10 @@ SHORT = tuple(bytes([2 * number]) for number in range(64))
 """The integers 0 to 63 as written: one byte, which covers nearly every length and index."""
 
 _MORE = tuple(bytes((number & 127 | 128, number >> 7 | 128)) for number in range(1 << 14))
-_LAST = (*(bytes((number,)) for number in range(128)), *(bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << 14)))
+_LAST = (
+    *(bytes((number,)) for number in range(128)),
+    *(bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << 14)),
+)
 """Fourteen bits as two bytes that are followed by more, or as the last one or two: a millisecond is three look-ups."""
 
 

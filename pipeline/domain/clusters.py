@@ -21,6 +21,7 @@ from pipeline.domain.steps import (
     Pathway,
     VacancyFacts,
     contributions,
+    settled,
     walk,
 )
 
@@ -129,7 +130,10 @@ def _components(valid: Mapping[str, tuple[StageEvent, ...]]) -> list[tuple[str, 
 
 
 def _count_alone(
-    application_id: str, facts: ApplicationFacts, vacancy_of: Callable[[str], VacancyFacts], day_of: Callable[[int], int]
+    application_id: str,
+    facts: ApplicationFacts,
+    vacancy_of: Callable[[str], VacancyFacts],
+    day_of: Callable[[int], int],
 ) -> Counted:
     """Count an application that was never merged, going on from what its earlier facts were counted as."""
     events = _valid(facts, facts.voided) if facts.voided else facts.events
@@ -146,13 +150,13 @@ def _count_alone(
     vacancy = _vacancy(traits, vacancy_of)
     if known is None or pathway is None or (pathway.vacancy is not vacancy and pathway.vacancy != vacancy):
         pathway = walk(events, vacancy)
-        found = frozenset(contributions(pathway, events[0].time, day_of))
+        found = frozenset(settled(pathway, events[0].time, day_of))
     elif is_same or events[-1].rank in IDLE_RANKS:
         found = known.found
     else:
         pathway = pathway.copy()
         pathway.add(events[-1])
-        found = frozenset(contributions(pathway, events[0].time, day_of))
+        found = frozenset(settled(pathway, events[0].time, day_of))
     if known is None or known.answers is not facts.answers:
         groups = _groups(facts.answers)
     else:
@@ -160,8 +164,7 @@ def _count_alone(
         if is_same and found is known.found:
             return known.result
     result = _labelled(application_id, traits, groups, found)
-    counted_as = CountedAs(facts.events, facts.voided, facts.answers, traits, pathway, found, groups, result)
-    object.__setattr__(facts, "counted_as", counted_as)  # derived from the facts alone: they stay what they are
+    facts.counted_as = CountedAs(facts.events, facts.voided, facts.answers, traits, pathway, found, groups, result)
     return result
 
 
@@ -186,8 +189,7 @@ def _count_merged(
     if not events:
         return {}
     traits = _traits(events, Traits())
-    pathway = walk(events, _vacancy(traits, vacancy_of))
-    found = frozenset(contributions(pathway, events[0].time, day_of))
+    found = frozenset(contributions(events, _vacancy(traits, vacancy_of), day_of))
     return _labelled(application_id, traits, _groups(merge_answers(members)), found)
 
 

@@ -94,14 +94,15 @@ class KeptAnswer(NamedTuple):
     group: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApplicationFacts:
     """All that is known of one application.
 
     ``answers`` maps the code of a characteristic (plus ``COLLECTED_LATER``) to its last answer. ``cluster`` lists every
-    application ever linked with this one by a merge, itself included; empty when there was none. ``vacancies`` are those
-    that its events name, sorted. ``counted_as`` is no fact but what these facts, or the ones they grew from, were last
-    counted as (``clusters.py``), so that one more event need not be counted from the first.
+    application ever linked with this one by a merge, itself included; empty when there was none. ``vacancies`` are
+    those that its events name, sorted. All of this stays as it was made (a frozen class would take twice as long to
+    make); ``counted_as`` is no fact but what these facts, or the ones they grew from, were last counted as
+    (``clusters.py``), so that one more event need not be counted from the first.
     """
 
     last_event: int = 0
@@ -206,7 +207,8 @@ def merge_answers(members: Iterable[ApplicationFacts]) -> dict[int, KeptAnswer]:
 def to_state(facts: ApplicationFacts) -> ApplicationState:
     """Return the stored form of facts."""
     position = {vacancy: number for number, vacancy in enumerate(("", *facts.vacancies))}
-    times, codes, event_ids, actions, targets = [], [], [], [], []
+    times, event_ids, actions, targets = [], [], [], []
+    codes: list[int] = []
     for time, rank, event_id, stage, method, route, flags, vacancy, action, target in facts.events:
         times.append(time)
         codes += (rank, stage, method, route, flags, position[vacancy])
@@ -214,11 +216,13 @@ def to_state(facts: ApplicationFacts) -> ApplicationState:
         actions.append(action)
         if rank == MERGED:
             targets.append(target)
-    sources = sorted({kept[:2] for kept in facts.answers.values()})
-    source_number = {source: number for number, source in enumerate(sources)}
-    answer_codes = []
-    for code, kept in facts.answers.items():
-        answer_codes += (code, source_number[kept[:2]])
+    kept_sources = [(time, event_id) for time, event_id, _ in facts.answers.values()]
+    sources = sorted(set(kept_sources))
+    if len(sources) == 1:
+        answer_codes = bytes([byte for code in facts.answers for byte in (code, 0)])
+    else:
+        numbers = [sources.index(source) for source in kept_sources]
+        answer_codes = bytes([byte for pair in zip(facts.answers, numbers, strict=True) for byte in pair])
     return ApplicationState(
         facts.last_event,
         facts.vacancies,
@@ -228,7 +232,7 @@ def to_state(facts: ApplicationFacts) -> ApplicationState:
         actions if any(actions) else [],
         targets,
         sorted(facts.voided),
-        bytes(answer_codes),
+        answer_codes,
         [kept.group for kept in facts.answers.values()],
         [time for time, _ in sources],
         [event_id for _, event_id in sources],

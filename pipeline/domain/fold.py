@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.domain import counts
 from pipeline.domain.clusters import Counted, Labels, counted
@@ -86,8 +86,7 @@ class UnknownContentError(TerminalError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class InputRecord:
+class InputRecord(NamedTuple):
     """One record of the input log: where it is, when it was appended, what it says or why it says nothing."""
 
     offset: int
@@ -468,8 +467,9 @@ class PartitionFold:
 
     def _emit(self, organisation: str, before: Counted, after: Counted) -> None:
         """Say the difference of two sets of contributions, in an order that does not depend on hashing."""
-        self._emit_side(organisation, -1, before, after)
-        self._emit_side(organisation, 1, after, before)
+        if before is not after:
+            self._emit_side(organisation, -1, before, after)
+            self._emit_side(organisation, 1, after, before)
 
     def _emit_side(self, organisation: str, sign: int, side: Counted, other: Counted) -> None:
         for labels in sorted(side, key=repr) if len(side) > 1 else side:

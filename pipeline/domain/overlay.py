@@ -8,7 +8,7 @@ Change = Callable[[bytes, Any, Any], None]
 
 
 VALUES_KEPT = 20_000
-"""Working objects that are kept from chunk to chunk: an application of 3 kB is likely touched again within days of its log."""
+"""Working objects that are kept from chunk to chunk: what was touched is likely touched again, and takes some 3 kB."""
 
 
 class Overlay:

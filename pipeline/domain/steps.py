@@ -189,14 +189,22 @@ class Pathway:
         return max(Stage.SHORTLISTED, Stage(min(furthest + 1, Stage.ACCEPTED)))
 
 
-def walk(events: Sequence[StageEvent], vacancy: VacancyFacts) -> Pathway:
-    """Return the pathway of an application.
+def contributions(
+    events: Sequence[StageEvent], vacancy: VacancyFacts, day_of: Callable[[int], int]
+) -> list[Contribution]:
+    """Return all that one application adds to the counts.
 
     Args:
         events: its events that are not voided, in their natural order, at least one; of events that share an action
             id and a type only the first counts.
         vacancy: what its vacancy decides.
+        day_of: the local day of a moment in milliseconds.
     """
+    return settled(walk(events, vacancy), events[0].time, day_of)
+
+
+def walk(events: Sequence[StageEvent], vacancy: VacancyFacts) -> Pathway:
+    """Return the pathway that events make; the arguments are those of ``contributions``."""
     pathway = Pathway(vacancy)
     seen_actions: set[tuple[str, int]] = set()
     for event in events:
@@ -208,14 +216,8 @@ def walk(events: Sequence[StageEvent], vacancy: VacancyFacts) -> Pathway:
     return pathway
 
 
-def contributions(pathway: Pathway, first_time: int, day_of: Callable[[int], int]) -> list[Contribution]:
-    """Return all that one application adds to the counts.
-
-    Args:
-        pathway: its pathway.
-        first_time: the time of its first event, when it applied if no event says when.
-        day_of: the local day of a moment in milliseconds.
-    """
+def settled(pathway: Pathway, first_time: int, day_of: Callable[[int], int]) -> list[Contribution]:
+    """Return what a pathway adds to the counts; without an event of applying, the first event's time stands for it."""
     applied_at = first_time if pathway.applied_at is None else pathway.applied_at
     pathway.reached[Stage.APPLIED] = Reached(applied_at, False, 0)  # noqa: FBT003
     return [*_arrivals(pathway, day_of), *_outcomes(pathway, day_of)]
