@@ -12,6 +12,7 @@ from yarl import URL
 
 from agents.chunk import ChunkCommitter
 from agents.funnel import FunnelAgent
+from agents.repeated_errors import RepeatedErrors
 from agents.store import PartitionedStore
 from agents.ticks import TickWriter
 from agents.transport import ChunkPlan, ChunkTransport
@@ -126,7 +127,8 @@ def _logging_config(level: str) -> dict[str, object]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"repeated": {"()": RepeatedErrors}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["repeated"]}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {"aiokafka": {"level": logging.getLevelName(logging.ERROR)}},
     }
