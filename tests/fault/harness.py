@@ -206,6 +206,12 @@ class PacedProducer(threading.Thread):
         self._halt.set()
         return self.finish(60)
 
+    def abandon(self) -> None:
+        """Send no more and do not care what becomes of the rest."""
+        self._halt.set()
+        self._producer.purge()
+        self.join(10)
+
 
 class BatchHead(NamedTuple):
     """The first fields of a ``TransitionBatch``."""
@@ -279,7 +285,8 @@ class StateWatch(threading.Thread):
                 f"{topic} is read",
             )
 
-    def halt(self) -> None:
+    def abandon(self) -> None:
+        """Follow no more."""
         self._halt.set()
         self.join(20)
 
@@ -405,7 +412,7 @@ class Lab:
         for child in self.children:
             child.kill()
         for thread in self.threads:
-            thread.halt()
+            thread.abandon()
 
     # -- the comparison ----------------------------------------------------------------------------------------------
 

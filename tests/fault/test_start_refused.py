@@ -37,7 +37,7 @@ def _count_some(lab: Lab, records: list[Wire]) -> None:
     watch, worker = lab.watch(), lab.start()
     lab.wait_applied(watch, lab.send(records))
     assert worker.stop() == 0
-    watch.halt()
+    watch.abandon()
 
 
 def test_worker_stops_and_names_rebuild_when_its_state_log_was_deleted(lab: Lab, records: list[Wire]) -> None:
