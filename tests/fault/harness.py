@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline.codec import Codec, Decoded, LocalResolver
-from pipeline.crashpoints import VARIABLE
+from pipeline.crashpoints import VARIABLE, CrashPoint
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import DeadLetter, Transition, TransitionBatch
 from pipeline.domain.state import PARTITION, PartitionState
@@ -47,6 +47,13 @@ CODEC = Codec(LocalResolver.load())
 ROOT = Path(__file__).parents[2]
 WORKER = ("worker", "funnel")
 HISTORY = ("history",)
+WORKER_CRASHES = (
+    CrashPoint.BEFORE_OUTPUTS,
+    CrashPoint.AFTER_OUTPUTS,
+    CrashPoint.AFTER_STATE_BATCH,
+    CrashPoint.BEFORE_ACK,
+)
+HISTORY_CRASHES = (CrashPoint.HISTORY_BEFORE_COMMIT, CrashPoint.HISTORY_AFTER_COMMIT)
 POLL_SECONDS = 0.02
 
 
