@@ -137,6 +137,11 @@ class Child:
         assert said, f"ended without {event}:\n{self.tail()}"
         return said[0]
 
+    def partitions(self) -> set[int]:
+        """Return the partitions of its last assignment."""
+        lines = self.said("partition_assigned")
+        return {line["partition"] for line in lines if line["assignment"] == lines[-1]["assignment"]}
+
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -535,67 +540,72 @@ def _add(cells: Counter[Cell], item: Transition) -> None:
 
 
 @dataclass(slots=True)
-class Kills:
-    """Kills of one worker after another, each in the middle of work."""
+class Freezer:
+    """Stops the time of a worker in the middle of work, for others to kill it or take its place.
+
+    It is stopped at random moments, until input is found unapplied that only it could have applied, and preferably
+    where outputs are sent of which the state knows nothing; at other moments it goes on.
+    """
 
     lab: Lab
     watch: StateWatch
     producer: PacedProducer
     random: random.Random
-    hit_work: int = 0
     between_outputs_and_state: int = 0
-    recovery_seconds: list[float] = field(default_factory=list)
 
-    def kill(self, worker: Child, seconds: float = 30) -> None:
-        """Wait until the worker counts again, let it count a random part of what waits, kill it, look what was left.
-
-        Its time is stopped first, at random moments: it is killed when input is found unapplied then, and preferably
-        where outputs are sent of which the state knows nothing.
-        """
-        before, begun = self.watch.total(), time.monotonic()
-        wait_until(
-            lambda: self.watch.total() > before or worker.exit_code is not None,
-            seconds,
-            f"counting again\n{worker.tail()}",
-        )
-        assert worker.exit_code is None, worker.tail()
-        self.recovery_seconds.append(time.monotonic() - begun)
-        counted = self.watch.total()
-        goal = counted + self.random.random() * 0.5 * (sum(self.producer.ends.values()) - counted)
-        deadline = time.monotonic() + seconds
-        while self.watch.total() < goal and time.monotonic() < deadline:
-            time.sleep(0.002)
-        patience = time.monotonic() + 1.5
+    def freeze(self, worker: Child, patience: float, seconds: float = 30) -> None:
+        """Stop a worker; after ``patience`` seconds any unapplied input will do."""
+        begun = time.monotonic()
         while True:
             time.sleep(self.random.random() * 0.1)
-            ends = dict(self.producer.ends)
+            partitions = worker.partitions()
+            ends = {number: self.producer.ends[number] for number in partitions}
             worker.send(signal.SIGSTOP)
-            self._let_arrive()
-            is_unapplied = self._is_unapplied(ends)
-            if is_unapplied and (self._is_between() or time.monotonic() > patience):
-                break
-            assert time.monotonic() < deadline, "input was never found unapplied"
+            self._let_arrive(partitions)
+            is_between = any(self.watch.said.get(n, -1) > self.watch.applied[n] for n in partitions)
+            is_unapplied = any(self.watch.applied[number] < end - 1 for number, end in ends.items())
+            waited = time.monotonic() - begun
+            if is_unapplied and (is_between or waited > patience):
+                self.between_outputs_and_state += is_between
+                return
+            assert waited < seconds, "input was never found unapplied"
             worker.send(signal.SIGCONT)
             if not is_unapplied:
                 self.producer.allowed += 200
-        worker.kill()
-        self.hit_work += self._is_unapplied(ends)
-        self.between_outputs_and_state += self._is_between()
 
-    def _let_arrive(self) -> None:
-        """Wait until the broker has what a process had sent before its time was stopped."""
-        known = None
-        while known != dict(self.watch.read_to):
-            known = dict(self.watch.read_to)
-            time.sleep(0.05)
+    def _let_arrive(self, partitions: set[int]) -> None:
+        """Wait until the broker has what a worker had sent before its time was stopped."""
+
+        def state() -> list[Any]:
             self.watch.catch_up(self.lab.admin)
+            return [(self.watch.said.get(number), self.watch.applied[number]) for number in sorted(partitions)]
 
-    def _is_unapplied(self, ends: dict[int, int]) -> bool:
-        applied = self.lab.applied(self.watch)
-        return any(applied[number] < end - 1 for number, end in ends.items())
+        known = None
+        while known != (known := state()):
+            time.sleep(0.05)
 
-    def _is_between(self) -> bool:
-        return any(offset > self.watch.applied[number] for number, offset in self.watch.said.items())
+
+@dataclass(slots=True)
+class Kills:
+    """Kills of one worker after another, each in the middle of work."""
+
+    freezer: Freezer
+    recovery_seconds: list[float] = field(default_factory=list)
+
+    def kill(self, worker: Child, seconds: float = 30) -> None:
+        """Wait until the worker counts again, let it count a random part of what waits, kill it in the middle."""
+        watch, producer = self.freezer.watch, self.freezer.producer
+        before, begun = watch.total(), time.monotonic()
+        wait_until(
+            lambda: watch.total() > before or worker.exit_code is not None, seconds, f"counting again\n{worker.tail()}"
+        )
+        assert worker.exit_code is None, worker.tail()
+        self.recovery_seconds.append(time.monotonic() - begun)
+        counted = watch.total()
+        goal = counted + self.freezer.random.random() * 0.5 * (sum(producer.ends.values()) - counted)
+        wait_until(lambda: watch.total() >= goal, seconds, "what waits is counted")
+        self.freezer.freeze(worker, patience=1.5)
+        worker.kill()
 
 
 def append_stale(

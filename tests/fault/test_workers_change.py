@@ -1,16 +1,20 @@
 """Workers that join, leave, pause past their session and come back: every record is counted once, whoever does it."""
 
+import random
 import time
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.fault.harness import WORKER, Child, Lab, PacedProducer, StateWatch, Wire, signal, wait_until
+from tests.fault.harness import WORKER, Child, Freezer, Lab, PacedProducer, StateWatch, Wire, signal, wait_until
 
 pytestmark = pytest.mark.broker
 
 PAUSE_SECONDS = 8.0
 """Longer than the session of 6 seconds: the group gives the partitions of a paused worker away."""
+
+PATIENCE_SECONDS = 6.0
+"""How long a worker is stopped and let go until it is met between its outputs and its state."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,7 @@ class Crew:
     lab: Lab
     watch: StateWatch
     producer: PacedProducer
+    freezer: Freezer
     workers: list[Child] = field(default_factory=list)
     stopped_as_stale: int = 0
 
@@ -38,20 +43,18 @@ class Crew:
 
     def kill(self) -> None:
         """Kill the youngest worker in the middle of work; another one takes its place."""
-        self._wait_for_work()
-        ends = dict(self.producer.ends)
-        self.workers.pop().kill()
-        applied = self.lab.applied(self.watch)
-        assert any(applied[number] < end - 1 for number, end in ends.items())
+        worker = self.workers.pop()
+        self.freezer.freeze(worker, PATIENCE_SECONDS)
+        worker.kill()
         self.join()
 
     def pause(self) -> None:
         """Stop the oldest worker's time until others have its partitions, then let it go on as if nothing had been."""
-        self._wait_for_work()
-        self.workers[0].send(signal.SIGSTOP)
+        worker = self.workers[0]
+        self.freezer.freeze(worker, PATIENCE_SECONDS)
         time.sleep(PAUSE_SECONDS)
         self._go_on()
-        self.workers[0].send(signal.SIGCONT)
+        worker.send(signal.SIGCONT)
         time.sleep(2)
         self._go_on()
 
@@ -80,7 +83,7 @@ class Crew:
 def test_workers_that_join_leave_pause_and_die_count_exactly(lab: Lab, records: list[Wire], size: int) -> None:
     watch = lab.watch()
     producer = lab.produce(records, rate=700)
-    crew = Crew(lab, watch, producer)
+    crew = Crew(lab, watch, producer, Freezer(lab, watch, producer, random.Random(size)))
     for _ in range(size):
         crew.join()
     crew.leave()
@@ -90,5 +93,6 @@ def test_workers_that_join_leave_pause_and_die_count_exactly(lab: Lab, records: 
     lab.wait_applied(watch, producer.halt())
     for worker in crew.workers:
         assert worker.stop() == 0, worker.tail()
+    assert crew.freezer.between_outputs_and_state > 0
     assert lab.assert_exact().repeated > 0
     assert lab.kept_through_two_rebalances() > 0
