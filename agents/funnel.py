@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FOLD_SLICE = 250
 """Records folded before the event loop gets its turn: some 15 ms."""
 
+OpenPartition = Callable[..., PartitionFolder]
+"""Makes the fold of a partition; called with the arguments of ``PartitionFolder``."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -57,6 +60,7 @@ class FunnelAgent:
         days: LocalDays,
         known_content: Mapping[str, str],
         verify: Callable[[int, PartitionState], None],
+        open_partition: OpenPartition = PartitionFolder,
     ) -> None:
         self._app = app
         self._verify = verify
@@ -65,6 +69,7 @@ class FunnelAgent:
         self._codec = codec
         self._days = days
         self._known_content = known_content
+        self._open_partition = open_partition
         self._folders: dict[int, PartitionFolder] = {}
         self._counting: set[int] = set()
         self._assignment = -1
@@ -108,7 +113,7 @@ class FunnelAgent:
         if folder is None:
             if self._store.partition_state(partition) is None:
                 raise NoPartitionStateError(partition)
-            folder = self._folders[partition] = PartitionFolder(
+            folder = self._folders[partition] = self._open_partition(
                 partition,
                 lambda key: self._store.value(partition, key),
                 self._store.items(partition),
