@@ -7,7 +7,7 @@ import structlog
 
 from agents.chunk import ChunkCommitter
 from pipeline.codec import Codec
-from pipeline.domain.fold import MINUTE_MS
+from pipeline.domain.fold.ticks import MINUTE_MS
 from pipeline.domain.records import Tick
 from pipeline.topics import EVENTS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka.admin import AdminClient
 
 from pipeline.codec import Codec, Decoded
-from pipeline.domain.fold import FOLD_VERSION
+from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.records import Epoch
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.errors import TerminalError

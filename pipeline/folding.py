@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pipeline.codec import Codec
 from pipeline.deadletters import dead_letter
-from pipeline.domain.fold import FOLD_VERSION, InputRecord, Output, PartitionFold, Rejection
+from pipeline.domain.fold.ledger import Ledger, Output, Rejection
+from pipeline.domain.fold.partition import FOLD_VERSION, InputRecord, PartitionFold
 from pipeline.domain.funnel_index import FunnelIndex
 from pipeline.domain.overlay import Overlay
 from pipeline.domain.records import WHOLE_RECORD, Ignored, StageCounts, Transition, TransitionBatch
@@ -114,7 +115,8 @@ class PartitionFolder:
             raise NoPartitionStateError(partition)
         self.state: PartitionState = state
         self._reader = InputReader(codec, partition, state.partitions)
-        self._fold = PartitionFold(self._overlay, index, {}, days, state.epoch, known_content)
+        self._ledger = Ledger(self._overlay, index, {}, days, state.epoch)
+        self._fold = PartitionFold(self._ledger, known_content)
         self._queue: deque[RawInput] = deque()
         self._new_state = state
         self._steps = 0
@@ -144,13 +146,13 @@ class PartitionFolder:
         if self._is_full(max_steps):
             return False
         self._appended_at = raw.appended_at
-        outputs_before = len(self._fold.result.outputs)
+        outputs_before = len(self._ledger.outputs)
         done, index = new.applied_steps, new.applied_index
         for more in self._fold.steps(item, done, index):
             done += 1
             self._steps += 1
             if more and self._is_full(max_steps):
-                self._new_state = new._replace(applied_steps=done, applied_index=self._fold.result.next_index)
+                self._new_state = new._replace(applied_steps=done, applied_index=self._ledger.next_index)
                 self._remember(raw, outputs_before)
                 return False
         self._new_state = new._replace(applied_offset=raw.offset, applied_steps=0, applied_index=0)
@@ -159,14 +161,14 @@ class PartitionFolder:
 
     def _is_full(self, max_steps: int | None) -> bool:
         return (
-            len(self._fold.result.outputs) >= OUTPUTS_PER_CHUNK
+            len(self._ledger.outputs) >= OUTPUTS_PER_CHUNK
             or len(self._overlay.changes) >= KEYS_PER_CHUNK
             or (max_steps is not None and self._steps >= max_steps)
         )
 
     def _remember(self, raw: RawInput, outputs_before: int) -> None:
         """Keep the bytes of a record that was rejected: its dead letter shows them."""
-        for output in self._fold.result.outputs[outputs_before:]:
+        for output in self._ledger.outputs[outputs_before:]:
             if isinstance(output, Rejection):
                 self._raw_by_offset[output.offset] = raw
 
@@ -180,7 +182,7 @@ class PartitionFolder:
             if key != PARTITION
         ]
         changes.append((PARTITION, dump_value(self._codec, PARTITION, state)))
-        return FoldedChunk(self._messages(self._fold.result.outputs, state), changes, state, self._steps)
+        return FoldedChunk(self._messages(self._ledger.outputs, state), changes, state, self._steps)
 
     def accept(self, chunk: FoldedChunk) -> None:
         """The chunk is stored: go on from there."""
@@ -192,11 +194,11 @@ class PartitionFolder:
         """The chunk was not stored: return to what is."""
         self._overlay.discard()
         self._new_state = self.state
-        self._fold.sums.clear()
+        self._ledger.sums.clear()
         self._clear()
 
     def _clear(self) -> None:
-        self._fold.result.outputs = []
+        self._ledger.outputs = []
         self._raw_by_offset.clear()
         self._steps = 0
 

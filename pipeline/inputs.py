@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pipeline.codec import Codec, Rejected
-from pipeline.domain.fold import InputRecord
+from pipeline.domain.fold.partition import InputRecord
 from pipeline.domain.records import Tick
 from pipeline.domain.rejects import RejectReason
 from pipeline.topics import MAX_INPUT_BYTES, partition_of

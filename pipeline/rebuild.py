@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from confluent_kafka.admin import AdminClient
 
 from pipeline.codec import Codec, LocalResolver
-from pipeline.domain.fold import FOLD_VERSION
+from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
 from pipeline.epochs import POSITION_HEADER, announce_epoch, current_epoch, position_bytes

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.codec import Codec, Decoded, LocalResolver
 from pipeline.domain.codes import CHARACTERISTICS
-from pipeline.domain.fold import FOLD_VERSION
+from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.records import Transition, TransitionBatch
 from pipeline.domain.state import DAY, PARTITION, PartitionState, split_key
 from pipeline.domain.windows import LocalDays

@@ -158,7 +158,7 @@ def test_failing_fold_puts_the_record_aside_and_goes_on(monkeypatch):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.domain.fold.with_event", explode)
+        patched.setattr("pipeline.domain.fold.applications.with_event", explode)
         log.append(event(2, "shortlisted"))
     log.append(event(3, "rejected"))
     assert log.dead_letters() == ["fold_failed"]
