@@ -90,7 +90,7 @@ class ApplicationFold:
         members: Mapping[str, ApplicationFacts],
         vacancy_of: Callable[[str], VacancyFacts] | None = None,
     ) -> Counted:
-        """Return what linked applications add to the counts, by the stored facts of vacancies unless others are given."""
+        """Return what linked applications add to the counts, by stored facts of vacancies unless others are given."""
 
         def stored(vacancy_id: str) -> VacancyFacts:
             return vacancy_facts(self._ledger.overlay.get(vacancy_key(organisation, vacancy_id)))
