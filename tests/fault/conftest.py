@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.simulate import a_year_until, simulate
 from tests.conftest import StartBroker
-from tests.fault.harness import Lab, Wire, wire
+from tests.fault.harness import Lab
+from tests.fault.streams import Wire, wire
 
 MOST_RECORDS = 100_000
 NewLab = Callable[..., Lab]

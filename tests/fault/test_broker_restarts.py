@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from tests.fault.harness import Lab, Wire, wait_until
+from tests.fault.harness import Lab
+from tests.fault.processes import wait_until
+from tests.fault.streams import Wire
 
 pytestmark = pytest.mark.broker
 

@@ -7,10 +7,14 @@ import duckdb
 import pytest
 
 from pipeline.crashpoints import KILLED
+from pipeline.recount import Cell
 from pipeline.topics import TRANSITIONS, log_bounds
 from sinks.database import history_file
 from sinks.reader import open_history
-from tests.fault.harness import HISTORY, HISTORY_CRASHES, PARTITIONS, Cell, Child, Lab, Wire, assert_same, wait_until
+from tests.fault.harness import HISTORY, HISTORY_CRASHES, Lab
+from tests.fault.outputs import assert_same
+from tests.fault.processes import Child, wait_until
+from tests.fault.streams import PARTITIONS, Wire
 
 pytestmark = pytest.mark.broker
 

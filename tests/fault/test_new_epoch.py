@@ -3,9 +3,13 @@
 import pytest
 
 from pipeline.epochs import announce_epoch, begin_epoch
+from pipeline.recount import Cell
 from pipeline.topics import apply_topics, changelog_spec
 from sinks.reader import open_history
-from tests.fault.harness import CODEC, HISTORY, PARTITIONS, Cell, Child, Lab, Wire, assert_same, wait_until
+from tests.fault.harness import HISTORY, Lab
+from tests.fault.outputs import assert_same
+from tests.fault.processes import Child, wait_until
+from tests.fault.streams import CODEC, PARTITIONS, Wire
 
 pytestmark = pytest.mark.broker
 

@@ -9,7 +9,8 @@ import pytest
 from pipeline.domain.records import ApplicationEvent
 from pipeline.kafka_log import read_partition
 from pipeline.topics import DEAD_LETTERS, EVENTS, partition_of
-from tests.fault.harness import CODEC, PARTITIONS, Lab, Wire, wire
+from tests.fault.harness import Lab
+from tests.fault.streams import CODEC, PARTITIONS, Wire, wire
 
 pytestmark = pytest.mark.broker
 

@@ -7,7 +7,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from pipeline.topics import EVENTS, FUNNEL_APPLICATION, apply_topics, changelog_of, changelog_spec, topic_specs
-from tests.fault.harness import PARTITIONS, Child, Lab, Wire
+from tests.fault.harness import Lab
+from tests.fault.processes import Child
+from tests.fault.streams import PARTITIONS, Wire
 
 pytestmark = pytest.mark.broker
 

@@ -13,7 +13,10 @@ from pipeline.kafka_log import read_partition
 from pipeline.state_log import read_state
 from pipeline.topics import changelog_of
 from tests.fault.conftest import NewLab
-from tests.fault.harness import CODEC, PARTITIONS, Lab, Wire, append_stale, wait_until, wire
+from tests.fault.faults import append_stale
+from tests.fault.harness import Lab
+from tests.fault.processes import wait_until
+from tests.fault.streams import CODEC, PARTITIONS, Wire, wire
 
 pytestmark = pytest.mark.broker
 

@@ -6,7 +6,9 @@ import pytest
 
 from pipeline.crashpoints import KILLED, CrashPoint
 from tests.fault.conftest import NewLab
-from tests.fault.harness import HISTORY_CRASHES, WORKER_CRASHES, Freezer, Kills, Lab, Wire
+from tests.fault.faults import Freezer, Kills
+from tests.fault.harness import HISTORY_CRASHES, WORKER_CRASHES, Lab
+from tests.fault.streams import Wire
 
 pytestmark = pytest.mark.broker
 

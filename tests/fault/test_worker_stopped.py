@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.fault.harness import Lab, Wire, wait_until
+from tests.fault.harness import Lab
+from tests.fault.processes import wait_until
+from tests.fault.streams import Wire
 
 pytestmark = pytest.mark.broker
 

@@ -1,12 +1,16 @@
 """Workers that join, leave, pause past their session and come back: every record is counted once, whoever does it."""
 
 import random
+import signal
 import time
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.fault.harness import WORKER, Child, Freezer, Lab, PacedProducer, StateWatch, Wire, signal, wait_until
+from tests.fault.faults import Freezer
+from tests.fault.harness import WORKER, Lab
+from tests.fault.processes import Child, wait_until
+from tests.fault.streams import PacedProducer, StateWatch, Wire
 
 pytestmark = pytest.mark.broker
 
@@ -26,7 +30,6 @@ class Crew:
     producer: PacedProducer
     freezer: Freezer
     workers: list[Child] = field(default_factory=list)
-    stopped_as_stale: int = 0
 
     def join(self) -> None:
         """Start one more worker and wait until it counts."""
@@ -62,7 +65,6 @@ class Crew:
         """Replace workers that found another one's batch in the state log, as ``parityflow up`` does."""
         for worker in [worker for worker in self.workers if worker.exit_code is not None]:
             assert "StateLogMovedError" in worker.text(), worker.tail()
-            self.stopped_as_stale += 1
             self.workers.remove(worker)
             self.join()
 
