@@ -299,7 +299,22 @@ def reconcile(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for agents and history.")] = 120.0,
     as_json: Json = False,
 ) -> None:
-    """Recount everything from the archived input with independent code and compare; exit code 0 only if all agree."""
+    """Recount everything from the archived input with independent code and compare; exit code 0 only if all agree.
+
+    Where nothing runs, the pipeline is started for the check and stopped again.
+    """
+    from pipeline.running import pipeline_running
+
+    settings = _settings()
+    with pipeline_running(settings) as is_started:
+        if is_started:
+            print("nothing was running here: the pipeline runs for this check", file=sys.stderr)
+        report = _compare(settings, timeout)
+    print(json.dumps(report.to_json()) if as_json else report.to_text())
+    raise SystemExit(0 if report.is_ok else EXIT_FINDINGS)
+
+
+def _compare(settings: Settings, timeout: float) -> Any:
     from pipeline.codec import Codec, LocalResolver
     from pipeline.epochs import current_epoch
     from pipeline.reconcile import kafka_input_ends, kafka_output_ends, wait_until_applied
@@ -308,7 +323,6 @@ def reconcile(
     from pipeline.topics import admin_client
     from sinks.reader import open_history
 
-    settings = _settings()
     bootstrap, partitions = settings.bootstrap(), settings.partitions
     admin, codec = admin_client(bootstrap), Codec(LocalResolver.load())
     epoch = current_epoch(bootstrap, codec).epoch
@@ -318,7 +332,7 @@ def reconcile(
         def kept_from() -> dict[str, int]:
             return retired_before(bootstrap, codec, epoch, partitions)
 
-        report = compare(
+        return compare(
             reader,
             lambda: agent_days(bootstrap, codec, epoch, partitions),
             lambda: kafka_input_ends(admin, partitions),
@@ -328,8 +342,6 @@ def reconcile(
             timezone=settings.timezone,
             agents_keep_from=lambda organisation: kept_from().get(organisation, -(2**31)),
         )
-    print(json.dumps(report.to_json()) if as_json else report.to_text())
-    raise SystemExit(0 if report.is_ok else EXIT_FINDINGS)
 
 
 @app.command()

@@ -3,13 +3,10 @@
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -17,28 +14,15 @@ from urllib.request import Request, urlopen
 from rich.console import Console
 
 from pipeline.domain.steps import ARRIVALS
-from pipeline.errors import TransientError
 from pipeline.private_files import make_private_folder
+from pipeline.running import pipeline_running
 from pipeline.settings import Settings
-from pipeline.up_status import is_healthy, read_status
 
-START_SECONDS = 120.0
-STOP_SECONDS = 90.0
 _CENTURY_MS = 100 * 366 * 86_400_000
 LIVE_RECORDS_A_SECOND = 20
 """Lively enough to watch, far from what the machine can take."""
 SIMULATED_VACANCIES = 2_000
 """A year of one small ICB: some 120,000 records, a minute of work on two cores."""
-
-
-class DemoNotReadyError(TransientError):
-    """The pipeline did not come up in time."""
-
-    def __init__(self, log_dir: Path) -> None:
-        super().__init__(
-            f"the pipeline was not ready within {START_SECONDS:.0f} s; the reason is in the logs in {log_dir}. "
-            "Is another demo running in this folder (parityflow status)?"
-        )
 
 
 def run_demo(settings: Settings, seconds: float | None) -> int:
@@ -50,7 +34,8 @@ def run_demo(settings: Settings, seconds: float | None) -> int:
     """
     say = Console(highlight=False, soft_wrap=True).print
     _have_pseudonym_key(settings)
-    with _pipeline(settings, say):
+    with pipeline_running(settings):
+        say("broker, topics, worker and history are running (embedded Kafka, no container)")
         say("\n[bold]1. Two real inputs, event by event[/bold]")
         folder = settings.state_dir / "examples"
         _run("examples", str(folder))
@@ -83,28 +68,6 @@ def _have_pseudonym_key(settings: Settings) -> None:
         file.touch(mode=0o600)
         file.write_text(secrets.token_hex(32))
     os.environ["PARITYFLOW_PSEUDONYM_KEY_FILE"] = str(file.resolve())
-
-
-@contextmanager
-def _pipeline(settings: Settings, say: Any) -> Iterator[None]:
-    """Run ``parityflow up`` around the demonstration."""
-    process = subprocess.Popen(_command("up"), stdout=subprocess.DEVNULL)  # noqa: S603  our own program
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_up(settings):
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise DemoNotReadyError(settings.state_dir / "logs")
-            time.sleep(0.5)
-        say("broker, topics, worker and history are running (embedded Kafka, no container)")
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_SECONDS)
-
-
-def _is_up(settings: Settings) -> bool:
-    children = read_status(settings.state_dir)
-    return bool(children) and is_healthy(children) and (settings.state_dir / "history.sock").exists()
 
 
 class _Boards:

@@ -114,5 +114,16 @@ def test_everything_stops_and_leaves_no_process(installation):
     children = json.loads((installation.folder / "up.json").read_text())
     assert installation.stop() == 0
     assert "pid" in json.dumps(children)
+    assert no_process_of(installation)
+
+
+def test_reconcile_runs_what_it_needs_where_nothing_runs(installation):
+    report = installation.run("reconcile")
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "nothing was running" in report.stderr
+    assert no_process_of(installation)
+
+
+def no_process_of(installation):
     left = subprocess.run(["pgrep", "-f", str(installation.folder)], capture_output=True, text=True, check=False)
-    assert left.stdout.split() == []
+    return left.stdout.split() == []
