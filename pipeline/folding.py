@@ -118,7 +118,7 @@ class PartitionFolder:
         self._ledger = Ledger(self._overlay, index, {}, days, state.epoch)
         self._fold = PartitionFold(self._ledger, known_content)
         self._queue: deque[RawInput] = deque()
-        self._new_state = state
+        self._applied = _applied(state)
         self._steps = 0
         self._raw_by_offset: dict[int, RawInput] = {}
         self._appended_at = 0
@@ -142,20 +142,19 @@ class PartitionFolder:
 
     def _fold_record(self, raw: RawInput, item: InputRecord, max_steps: int | None) -> bool:
         """Fold one record; say whether all of it fitted."""
-        new = self._new_state
         if self._is_full(max_steps):
             return False
         self._appended_at = raw.appended_at
         outputs_before = len(self._ledger.outputs)
-        done, index = new.applied_steps, new.applied_index
+        offset, done, index = self._applied
         for more in self._fold.steps(item, done, index):
             done += 1
             self._steps += 1
             if more and self._is_full(max_steps):
-                self._new_state = new._replace(applied_steps=done, applied_index=self._ledger.next_index)
+                self._applied = offset, done, self._ledger.next_index
                 self._remember(raw, outputs_before)
                 return False
-        self._new_state = new._replace(applied_offset=raw.offset, applied_steps=0, applied_index=0)
+        self._applied = raw.offset, 0, 0
         self._remember(raw, outputs_before)
         return True
 
@@ -175,7 +174,10 @@ class PartitionFolder:
     def finish(self) -> FoldedChunk:
         """Return what has to be sent and stored for all records folded since the last chunk."""
         folded = self._overlay.get(PARTITION)
-        state = self._new_state._replace(tick_minute=folded.tick_minute)
+        offset, steps, index = self._applied
+        state = self.state._replace(
+            applied_offset=offset, applied_steps=steps, applied_index=index, tick_minute=folded.tick_minute
+        )
         changes = [
             (key, None if value is None else dump_value(self._codec, key, value))
             for key, value in self._overlay.changes.items()
@@ -186,14 +188,14 @@ class PartitionFolder:
 
     def accept(self, chunk: FoldedChunk) -> None:
         """The chunk is stored: go on from there."""
-        self.state = self._new_state = chunk.state
+        self.state, self._applied = chunk.state, _applied(chunk.state)
         self._overlay.settle()
         self._clear()
 
     def discard(self) -> None:
         """The chunk was not stored: return to what is."""
         self._overlay.discard()
-        self._new_state = self.state
+        self._applied = _applied(self.state)
         self._ledger.sums.clear()
         self._clear()
 
@@ -246,6 +248,11 @@ class PartitionFolder:
             [item for item in run if isinstance(item, Transition)],
         )
         return OutputMessage(TRANSITIONS, str(self.partition).encode(), self._codec.encode(batch), ())
+
+
+def _applied(state: PartitionState) -> tuple[int, int, int]:
+    """Return how far a state is: the last record applied wholly, steps of the next one, index of its next output."""
+    return state.applied_offset, state.applied_steps, state.applied_index
 
 
 def _position(state: PartitionState) -> tuple[int, int]:

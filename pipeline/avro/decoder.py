@@ -8,7 +8,8 @@ position after the record with the length. That spares a check per field.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from pipeline.avro.compatibility import IncompatibleSchemasError, incompatibilities
@@ -20,6 +21,9 @@ Decode = Callable[[bytes, int], tuple[Any, int]]
 """From bytes and the position of the body to the record and the position after it."""
 
 RecordClasses = Mapping[str, type[tuple[Any, ...]]]
+
+NULLS_AT_ONCE = 6
+"""Neighbours that are looked at together: most of an event's thirty optional fields are null, in runs."""
 
 UNREADABLE = (IndexError, KeyError, ValueError, struct.error)
 """What a compiled function raises on bytes that its schema did not write."""
@@ -159,11 +163,15 @@ class _Compiler:
 
     def _read_record(self, writer: Record, reader: Record | None, into: str, depth: int) -> None:
         readers = {field.name: field for field in reader.fields} if reader else {}
-        variables: dict[str, str] = {}
-        for field in writer.fields:
-            variable = variables[field.name] = self._source.variable()
-            wanted = readers.get(field.name)
-            self.read_value(field.type, wanted.type if wanted else None, variable, depth)
+        variables = {field.name: self._source.variable() for field in writer.fields}
+        for fields in _runs(writer.fields):
+            inner = depth
+            if len(fields) > 1:
+                self._begin_nulls([variables[field.name] for field in fields], depth)
+                inner = depth + 1
+            for field in fields:
+                wanted = readers.get(field.name)
+                self.read_value(field.type, wanted.type if wanted else None, variables[field.name], inner)
         if reader is None:
             self._source.line(depth, f"{into} = None")
             return
@@ -171,10 +179,27 @@ class _Compiler:
         made = self._source.bind(record_class(reader, self._classes))
         self._source.line(depth, f"{into} = new({made}, ({', '.join(values)},))")
 
+    def _begin_nulls(self, into: list[str], depth: int) -> None:
+        """Read several nulls at once; what follows one level inside reads the fields when not all of them are."""
+        count = len(into)
+        self._source.line(depth, f"if data[at:at + {count}] == {self._source.bind(bytes(count))}:")
+        self._source.line(depth + 1, f"{' = '.join(into)} = None")
+        self._source.line(depth + 1, f"at += {count}")
+        self._source.line(depth, "else:")
+
     def _default(self, field: Field) -> str:
         if isinstance(field.default, list | dict):
             return "[]" if isinstance(field.default, list) else "{}"  # a new one for each record
         return self._source.bind(field.default)
+
+
+def _runs(fields: Sequence[Field]) -> Iterator[Sequence[Field]]:
+    """Yield fields one by one, but up to ``NULLS_AT_ONCE`` neighbours together that may all be null."""
+    for is_nullable, group in groupby(fields, lambda field: isinstance(field.type, Nullable)):
+        run = list(group)
+        size = NULLS_AT_ONCE if is_nullable and len(run) >= NULLS_AT_ONCE else 1
+        for start in range(0, len(run), size):
+            yield run[start : start + size]
 
 
 def record_class(schema: Record, classes: RecordClasses) -> type[tuple[Any, ...]]:

@@ -21,12 +21,31 @@ UNWRITABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, Overf
 SHORT = tuple(bytes([2 * number]) for number in range(64))
 """The integers 0 to 63 as written: one byte, which covers nearly every length and index."""
 
+VOCABULARY_FIELDS = frozenset({"groups", "cells", "answer_groups"})
+"""Arrays whose texts come from a small vocabulary: a text is encoded once and looked up afterwards."""
+VOCABULARY_SIZE = 20_000
+"""Texts remembered; groups and cells of all code sets are some thousands."""
+
 _MORE = tuple(bytes((number & 127 | 128, number >> 7 | 128)) for number in range(1 << 14))
 _LAST = (
     *(bytes((number,)) for number in range(128)),
     *(bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << 14)),
 )
 """Fourteen bits as two bytes that are followed by more, or as the last one or two: a millisecond is three look-ups."""
+
+
+class _Texts(dict[str, bytes]):
+    """Texts as they are written, length first."""
+
+    def __missing__(self, text: str) -> bytes:
+        data = text.encode()
+        written = _integer64(len(data)) + data
+        if len(self) < VOCABULARY_SIZE:
+            self[text] = written
+        return written
+
+
+_TEXTS = _Texts()
 
 
 def compile_encoder(schema: Record, header: bytes, classes: RecordClasses) -> Encode:
@@ -44,6 +63,7 @@ def compile_encoder(schema: Record, header: bytes, classes: RecordClasses) -> En
         items_of=_items,
         double=struct.Struct("<d").pack,
         join=b"".join,
+        written=_TEXTS.__getitem__,
     )
     source.line(0, "parts = [header]")
     source.line(0, "put = parts.append")
@@ -92,11 +112,25 @@ class _Compiler:
                 self.write_value(values, item, depth + 2)
                 line(depth, "put(b'\\0')")
             case Record():
-                record_class(schema, self._classes)
-                variables = [self._source.variable() for _ in schema.fields]
-                line(depth, f"{', '.join(variables)}, = {value}")
-                for field, variable in zip(schema.fields, variables, strict=True):
-                    self.write_value(field.type, variable, depth)
+                self._write_record(schema, value, depth)
+
+    def _write_record(self, schema: Record, value: str, depth: int) -> None:
+        record_class(schema, self._classes)
+        variables = [self._source.variable() for _ in schema.fields]
+        self._source.line(depth, f"{', '.join(variables)}, = {value}")
+        for field, variable in zip(schema.fields, variables, strict=True):
+            if field.name in VOCABULARY_FIELDS and field.type == Array(Primitive.STRING):
+                self._write_vocabulary(variable, depth)
+            else:
+                self.write_value(field.type, variable, depth)
+
+    def _write_vocabulary(self, value: str, depth: int) -> None:
+        """Write an array of texts, each of which was written before in all likelihood."""
+        self._source.line(depth, f"n = len(items_of({value}))")
+        self._source.line(depth, "if n:")
+        self._source.line(depth + 1, "put(short[n] if n < 64 else integer64(n))")
+        self._source.line(depth + 1, f"parts.extend(map(written, {value}))")
+        self._source.line(depth, "put(b'\\0')")
 
     def _write_primitive(self, primitive: Primitive, value: str, depth: int) -> None:
         line = self._source.line

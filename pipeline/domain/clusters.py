@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pipeline.domain.facts import (
     MERGED,
+    NOTHING_VOIDED,
     ROUTES,
     ApplicationFacts,
     KeptAnswer,
@@ -13,7 +14,7 @@ from pipeline.domain.facts import (
     groups_at_application,
     merge_answers,
 )
-from pipeline.domain.records import Contribution
+from pipeline.domain.records import Contribution, new
 from pipeline.domain.steps import (
     IDLE_RANKS,
     NEGATIVE_RANKS,
@@ -67,6 +68,9 @@ class CountedAs(NamedTuple):
     found: frozenset[Contribution]
     groups: Groups
     result: Counted
+
+
+_NOT_COUNTED = CountedAs((), NOTHING_VOIDED, {}, Traits(), Pathway(_NO_VACANCY), frozenset(), ((), ()), {})
 
 
 def counted(
@@ -136,19 +140,19 @@ def _count_alone(
     day_of: Callable[[int], int],
 ) -> Counted:
     """Count an application that was never merged, going on from what its earlier facts were counted as."""
+    known: CountedAs = facts.counted_as or _NOT_COUNTED
+    is_same = known.events is facts.events and known.voided is facts.voided
+    if is_same and known.answers is facts.answers and known.pathway.vacancy is _vacancy(known.traits, vacancy_of):
+        return known.result
     events = _valid(facts, facts.voided) if facts.voided else facts.events
     if not events:
         return {}
-    known: CountedAs | None = facts.counted_as
-    is_same = known is not None and known.events is facts.events and known.voided is facts.voided
-    if known is None or not (is_same or _is_one_later(known, facts)):
-        traits, pathway = _traits(events, Traits()), None
-    elif is_same:
-        traits, pathway = known.traits, known.pathway
-    else:
-        traits, pathway = _traits(events[-1:], known.traits), known.pathway
-    vacancy = _vacancy(traits, vacancy_of)
-    if known is None or pathway is None or (pathway.vacancy is not vacancy and pathway.vacancy != vacancy):
+    is_later = not is_same and _is_one_later(known, facts)
+    traits = known.traits
+    if not is_same:
+        traits = _traits(events[-1:], traits) if is_later else _traits(events, Traits())
+    vacancy, pathway = _vacancy(traits, vacancy_of), known.pathway
+    if not (is_same or is_later) or pathway.vacancy is not vacancy:
         pathway = walk(events, vacancy)
         found = frozenset(settled(pathway, events[0].time, day_of))
     elif is_same or events[-1].rank in IDLE_RANKS:
@@ -157,14 +161,13 @@ def _count_alone(
         pathway = pathway.copy()
         pathway.add(events[-1])
         found = frozenset(settled(pathway, events[0].time, day_of))
-    if known is None or known.answers is not facts.answers:
-        groups = _groups(facts.answers)
+    groups = known.groups if known.answers is facts.answers else _groups(facts.answers)
+    if found is known.found and groups is known.groups and traits == known.traits:
+        result = known.result
     else:
-        groups = known.groups
-        if is_same and found is known.found:
-            return known.result
-    result = _labelled(application_id, traits, groups, found)
-    facts.counted_as = CountedAs(facts.events, facts.voided, facts.answers, traits, pathway, found, groups, result)
+        result = _labelled(application_id, traits, groups, found)
+    counted_as = (facts.events, facts.voided, facts.answers, traits, pathway, found, groups, result)
+    facts.counted_as = new(CountedAs, counted_as)
     return result
 
 
@@ -202,7 +205,7 @@ def _traits(events: Iterable[StageEvent], traits: Traits) -> Traits:
         if event.flags:
             internal = internal if event.internal is None else event.internal
             guaranteed = guaranteed if event.guaranteed_interview is None else event.guaranteed_interview
-    return Traits(vacancy_id, route, internal, guaranteed)
+    return new(Traits, (vacancy_id, route, internal, guaranteed))
 
 
 def _vacancy(traits: Traits, vacancy_of: Callable[[str], VacancyFacts]) -> VacancyFacts:

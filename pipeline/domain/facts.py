@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.domain.codes import CHARACTERISTICS, UNKNOWN_NOT_KNOWN, group_of
-from pipeline.domain.records import ApplicationEvent, EqualityAnswers
+from pipeline.domain.records import ApplicationEvent, EqualityAnswers, new
 from pipeline.domain.state import ApplicationState
 
 EVENT_CODE_BYTES = 6
@@ -117,17 +117,20 @@ class ApplicationFacts:
 def stage_event(event: ApplicationEvent) -> StageEvent:
     """Return the kept form of an event."""
     rank = KIND_RANK.get(event.event_type, NOTED)
-    return StageEvent(
-        event.event_time,
-        rank,
-        event.event_id,
-        _STAGE_CODE[event.stage],
-        _METHOD_CODE[event.decision_method],
-        _ROUTE_CODE[event.route],
-        _TRISTATE_CODE[event.internal] + _FLAG_BASE * _TRISTATE_CODE[event.guaranteed_interview],
-        event.vacancy_id or "",
-        event.action_id or "",
-        (event.merged_into or "") if rank == MERGED else "",
+    return new(
+        StageEvent,
+        (
+            event.event_time,
+            rank,
+            event.event_id,
+            _STAGE_CODE[event.stage],
+            _METHOD_CODE[event.decision_method],
+            _ROUTE_CODE[event.route],
+            _TRISTATE_CODE[event.internal] + _FLAG_BASE * _TRISTATE_CODE[event.guaranteed_interview],
+            event.vacancy_id or "",
+            event.action_id or "",
+            (event.merged_into or "") if rank == MERGED else "",
+        ),
     )
 
 
@@ -166,7 +169,7 @@ def with_answers(facts: ApplicationFacts, record: EqualityAnswers) -> Applicatio
         ]
     answers = dict(facts.answers)
     for code, group in given:
-        kept = KeptAnswer(record.event_time, record.event_id, group)
+        kept = new(KeptAnswer, (record.event_time, record.event_id, group))
         if code not in answers or kept > answers[code]:
             answers[code] = kept
     last_event = max(facts.last_event, record.event_time)
@@ -250,11 +253,12 @@ def from_state(state: ApplicationState) -> ApplicationFacts:
         at = number * EVENT_CODE_BYTES
         rank, stage, method, route, flags, vacancy = codes[at : at + EVENT_CODE_BYTES]
         target = next(targets) if rank == MERGED else ""
-        events.append(StageEvent(time, rank, event_id, stage, method, route, flags, vacancies[vacancy], action, target))
+        kept = (time, rank, event_id, stage, method, route, flags, vacancies[vacancy], action, target)
+        events.append(new(StageEvent, kept))
     pairs, answers = state.answer_codes, {}
     for number, group in enumerate(state.answer_groups):
         source = pairs[2 * number + 1]
-        answers[pairs[2 * number]] = KeptAnswer(state.source_times[source], state.source_ids[source], group)
+        answers[pairs[2 * number]] = new(KeptAnswer, (state.source_times[source], state.source_ids[source], group))
     return ApplicationFacts(
         state.last_event,
         tuple(events),

@@ -39,11 +39,13 @@ class FunnelIndex:
         """Follow one accepted change of the state (or its taking back)."""
         prefix = key[:1]
         if prefix == APPLICATION:
-            self._application_changed(key, old, new)
+            if old is None or new is None or old.last_event != new.last_event or old.vacancies is not new.vacancies:
+                self._application_changed(key, old, new)
+        elif old is not None and new is not None:
+            return
         elif prefix == DAY:
-            if (old is None) != (new is None):
-                organisation, day = split_key(key)
-                (self.days_of[organisation].discard if new is None else self.days_of[organisation].add)(int(day))
+            organisation, day = split_key(key)
+            (self.days_of[organisation].discard if new is None else self.days_of[organisation].add)(int(day))
         elif prefix == ORGANISATION:
             (self.organisations.discard if new is None else self.organisations.add)(key[1:].decode())
 

@@ -8,6 +8,9 @@ two together. Times are integer milliseconds since 1970 in UTC, days are local d
 from collections.abc import Sequence
 from typing import NamedTuple
 
+new = tuple.__new__
+"""``new(Record, (value, ...))`` does what ``Record(value, ...)`` does, at half its cost."""
+
 
 class Check(NamedTuple):
     """One pre-employment check of a candidate: what is checked and how far it is."""

@@ -119,6 +119,7 @@ def organisation_key(organisation: str) -> bytes:
     return b"o" + organisation.encode()
 
 
+@lru_cache(maxsize=16384)
 def day_key(organisation: str, day: int) -> bytes:
     """Return the state key of an organisation's counts on one local day."""
     return b"d" + organisation.encode() + b"\0" + str(day).encode()

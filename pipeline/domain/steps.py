@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from pipeline.domain.facts import KIND_RANK, METHODS, STAGES, StageEvent
-from pipeline.domain.records import Contribution
+from pipeline.domain.records import Contribution, new
 
 ONBOARDING_HORIZON_DAYS = 180
 """An onboarding that resolves later than this after acceptance is left out: entry cohorts need one fixed horizon."""
@@ -140,7 +140,7 @@ class Pathway:
         """Mark shortlisted, and for ``offered`` both, as reached because a later stage says so."""
         for implied in (Stage.SHORTLISTED, Stage.OFFERED):
             if implied <= stage and implied not in self.reached:
-                self.reached[implied] = Reached(event.time, True, 0)  # noqa: FBT003  by position: called for every event
+                self.reached[implied] = new(Reached, (event.time, True, 0))
 
     def _progress(self, stage: Stage, event: StageEvent) -> None:
         ending = self.ending
@@ -156,7 +156,7 @@ class Pathway:
             self._imply(Stage.OFFERED if stage > Stage.OFFERED else Stage.SHORTLISTED, event)
         known = self.reached.get(stage)
         if known is None or known.implied:
-            self.reached[stage] = Reached(event.time, False, event.method)  # noqa: FBT003
+            self.reached[stage] = new(Reached, (event.time, False, event.method))
 
     def _end(self, event: StageEvent) -> None:
         outcome = _ENDINGS[event.rank]
@@ -219,7 +219,7 @@ def walk(events: Sequence[StageEvent], vacancy: VacancyFacts) -> Pathway:
 def settled(pathway: Pathway, first_time: int, day_of: Callable[[int], int]) -> list[Contribution]:
     """Return what a pathway adds to the counts; without an event of applying, the first event's time stands for it."""
     applied_at = first_time if pathway.applied_at is None else pathway.applied_at
-    pathway.reached[Stage.APPLIED] = Reached(applied_at, False, 0)  # noqa: FBT003
+    pathway.reached[Stage.APPLIED] = new(Reached, (applied_at, False, 0))
     return [*_arrivals(pathway, day_of), *_outcomes(pathway, day_of)]
 
 
@@ -227,7 +227,7 @@ def _arrivals(pathway: Pathway, day_of: Callable[[int], int]) -> list[Contributi
     arrivals = []
     for stage, (at, implied, _) in pathway.reached.items():
         day = day_of(at)
-        arrivals.append(Contribution("arrival", _ARRIVAL_NAME[stage], "", day, day, at, implied))
+        arrivals.append(new(Contribution, ("arrival", _ARRIVAL_NAME[stage], "", day, day, at, implied, None)))
     if pathway.interviewed is not None:
         day = day_of(pathway.interviewed.time)
         arrivals.append(Contribution("arrival", "interviewed", "", day, day, pathway.interviewed.time))
@@ -294,4 +294,4 @@ def _onboarding(pathway: Pathway, accepted: Reached, day_of: Callable[[int], int
 
 
 def _outcome(step: str, outcome: str, at: int, entry: int, method: int, day_of: Callable[[int], int]) -> Contribution:
-    return Contribution("outcome", step, outcome, day_of(at), day_of(entry), at, False, METHODS[method])  # noqa: FBT003
+    return new(Contribution, ("outcome", step, outcome, day_of(at), day_of(entry), at, False, METHODS[method]))

@@ -7,7 +7,7 @@ from pipeline.domain.clusters import Counted, Labels
 from pipeline.domain.counts import DAYS_KEPT, Cells, WindowSums
 from pipeline.domain.funnel_index import FunnelIndex
 from pipeline.domain.overlay import Overlay
-from pipeline.domain.records import Contribution, Ignored, StageCounts, Transition
+from pipeline.domain.records import Contribution, Ignored, StageCounts, Transition, new
 from pipeline.domain.rejects import RejectReason
 from pipeline.domain.state import OrganisationState, day_key, organisation_key
 from pipeline.domain.windows import LocalDays
@@ -122,30 +122,14 @@ class Ledger:
             self._emit_side(organisation, 1, after, before)
 
     def _emit_side(self, organisation: str, sign: int, side: Counted, other: Counted) -> None:
-        for labels in sorted(side, key=repr) if len(side) > 1 else side:
-            found = side[labels]
+        for labels, counted_here in sorted(side.items(), key=repr) if len(side) > 1 else side.items():
             known = other.get(labels)
-            if known is not None:
-                found = found - known
+            found = counted_here if known is None else counted_here - known
             if found:
                 self._emit_transition(organisation, sign, labels, sorted(found))
 
     def _emit_transition(self, organisation: str, sign: int, labels: Labels, found: list[Contribution]) -> None:
-        self.add(
-            Transition(
-                self.offset,
-                self.next_index,
-                sign,
-                organisation,
-                labels.application_id,
-                labels.vacancy_id,
-                labels.route,
-                labels.internal,
-                labels.guaranteed_interview,
-                labels.groups,
-                found,
-            )
-        )
+        self.add(new(Transition, (self.offset, self.next_index, sign, organisation, *labels, found)))
         self._changes.append((organisation, sign, labels.groups, found))
 
     def count_changes(self) -> None:
