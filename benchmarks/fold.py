@@ -17,7 +17,7 @@ from benchmarks.fastavro_codec import FastavroCodec
 from benchmarks.rig import PARTITIONS, BenchmarkFailedError
 from benchmarks.year import as_raw_inputs, recounted, simulated_year, state_cells
 from pipeline.codec import Codec, LocalResolver
-from pipeline.domain.fold import FOLD_VERSION
+from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
 from pipeline.folding import PartitionFolder
