@@ -18,10 +18,10 @@ from agents.store import PartitionedStore
 from agents.ticks import TickWriter
 from agents.transport import ChunkPlan, ChunkTransport
 from pipeline.codec import Codec, LocalResolver
+from pipeline.counting.epochs import StartCheck, current_epoch
+from pipeline.counting.folding import PartitionFolder
 from pipeline.domain.windows import LocalDays
-from pipeline.epochs import StartCheck, current_epoch
 from pipeline.errors import TerminalError
-from pipeline.folding import PartitionFolder
 from pipeline.settings import Settings
 from pipeline.topics import EVENTS, FUNNEL_APPLICATION, STATE_TABLE, admin_client, changelog_of
 

@@ -13,11 +13,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from agents.store import PartitionedStore
+from pipeline.counting.epochs import POSITION_HEADER, position_bytes
+from pipeline.counting.folding import OutputMessage
 from pipeline.crashpoints import CrashPoint, reach
 from pipeline.domain.state import PartitionState
-from pipeline.epochs import POSITION_HEADER, position_bytes
 from pipeline.errors import TerminalError
-from pipeline.folding import OutputMessage
 from pipeline.topics import MAX_BATCH_BYTES
 
 _REQUEST_TIMEOUT_MS = 60_000

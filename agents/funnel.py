@@ -9,12 +9,12 @@ import structlog
 from agents.chunk import ChunkCommitter
 from agents.store import PartitionedStore
 from pipeline.codec import Codec
+from pipeline.counting.folding import NoPartitionStateError, PartitionFolder
+from pipeline.counting.inputs import RawInput
 from pipeline.crashpoints import CrashPoint, reach
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
 from pipeline.errors import TerminalError, TransientError
-from pipeline.folding import NoPartitionStateError, PartitionFolder
-from pipeline.inputs import RawInput
 
 if TYPE_CHECKING:
     from agents.transport import ChunkConsumer

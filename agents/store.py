@@ -7,8 +7,8 @@ import structlog
 from faust.stores import base
 from faust.types.tuples import TP
 
+from pipeline.counting.epochs import POSITION_HEADER
 from pipeline.domain.state import PARTITION
-from pipeline.epochs import POSITION_HEADER
 from pipeline.errors import TerminalError
 
 log = structlog.get_logger(__name__)

@@ -7,9 +7,9 @@ from typing import Any
 import fastavro
 
 from pipeline.avro.definition import Array, AvroType, Nullable, Record
+from pipeline.avro.record_classes import RECORD_CLASSES
 from pipeline.codec import HEADER, HEADER_BYTES, Codec, Decoded, LocalResolver, Rejected
 from pipeline.domain.rejects import RejectReason
-from pipeline.record_classes import RECORD_CLASSES
 
 Convert = Callable[[Any], Any]
 

@@ -9,10 +9,10 @@ from typing import Any
 from benchmarks.rig import PARTITIONS, BenchmarkFailedError, Rig, produce, rig
 from benchmarks.small_events import Counts, small_events
 from pipeline.codec import Codec, LocalResolver
+from pipeline.counting.epochs import FIRST_EPOCH, announce_epoch, begin_epoch
+from pipeline.counting.state_values import load_value
 from pipeline.domain.state import DAY, split_key
-from pipeline.epochs import FIRST_EPOCH, announce_epoch, begin_epoch
-from pipeline.state_log import read_state
-from pipeline.state_values import load_value
+from pipeline.reconcile.state_log import read_state
 from pipeline.topics import admin_client, apply_topics, changelog_spec
 
 WARM_UP = 50_000

@@ -16,11 +16,11 @@ from benchmarks.small_events import DAY_MS, SCHEMA, SMALL_HEADER, SmallEvent
 from pipeline.avro.decoder import compile_decoder
 from pipeline.avro.definition import read_record
 from pipeline.codec import Codec
+from pipeline.counting.folding import FoldedChunk
+from pipeline.counting.inputs import RawInput
+from pipeline.counting.state_values import load_value
 from pipeline.domain.state import PARTITION, DayCounts, PartitionState, day_key
-from pipeline.folding import FoldedChunk
-from pipeline.inputs import RawInput
 from pipeline.settings import Settings
-from pipeline.state_values import load_value
 
 _SCHEMA = read_record(SCHEMA)
 DECODE = compile_decoder(_SCHEMA, _SCHEMA, {"SmallEvent": SmallEvent})

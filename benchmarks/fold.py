@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from pipeline.folding import PartitionFolder
+from pipeline.inputs import RawInput
+
 from agents.transport import INPUT_CHUNK
 from benchmarks.fastavro_codec import FastavroCodec
 from benchmarks.rig import PARTITIONS, BenchmarkFailedError
@@ -20,8 +23,6 @@ from pipeline.codec import Codec, LocalResolver
 from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
-from pipeline.folding import PartitionFolder
-from pipeline.inputs import RawInput
 
 RUNS = 2
 COLLECT_AFTER_OBJECTS = 50_000

@@ -12,7 +12,7 @@ from benchmarks.outputs import Compared, compare_with_recount
 from benchmarks.rig import HISTORY, PARTITIONS, WORKER, BenchmarkFailedError, Rig, cpu_seconds, produce, rig
 from benchmarks.year import simulated_year
 from pipeline.kafka_log import read_partition
-from pipeline.recount import Cell
+from pipeline.reconcile.recount import Cell
 from pipeline.topics import TRANSITIONS
 from sinks.reader import open_history
 

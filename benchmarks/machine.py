@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.kafka_runtime import find_java
+from pipeline.embedded_kafka.runtime import find_java
 
 PACKAGES = ("faust-streaming", "aiokafka", "confluent-kafka", "fastavro", "duckdb")
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from benchmarks.rig import PARTITIONS, BenchmarkFailedError
 from benchmarks.year import state_cells
 from pipeline.codec import Codec, Decoded, LocalResolver
+from pipeline.counting.epochs import FIRST_EPOCH
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import Transition, TransitionBatch
-from pipeline.epochs import FIRST_EPOCH
 from pipeline.kafka_log import read_partition
-from pipeline.recount import ArchivedInput, Cell, recount
-from pipeline.state_log import read_state
+from pipeline.reconcile.recount import ArchivedInput, Cell, recount
+from pipeline.reconcile.state_log import read_state
 from pipeline.topics import EVENTS, TRANSITIONS
 
 Position = tuple[int, int]

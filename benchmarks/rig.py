@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.broker import EmbeddedBroker
 from pipeline.codec import Codec, Decoded, LocalResolver
 from pipeline.domain.records import WHOLE_RECORD, TransitionBatch
+from pipeline.embedded_kafka.broker import EmbeddedBroker
 from pipeline.settings import Settings
 from pipeline.setup_topics import apply_all
 from pipeline.topics import EVENTS, TRANSITIONS, admin_client, log_bounds

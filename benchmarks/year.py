@@ -8,13 +8,13 @@ from typing import Any
 
 from benchmarks.rig import PARTITIONS
 from pipeline.codec import Codec, LocalResolver
+from pipeline.counting.inputs import RawInput
+from pipeline.counting.state_values import load_value
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.state import DAY, split_key
-from pipeline.inputs import RawInput
-from pipeline.recount import ArchivedInput, Cell, recount
+from pipeline.reconcile.recount import ArchivedInput, Cell, recount
 from pipeline.settings import Settings
-from pipeline.simulate import a_year_until, run_simulation
-from pipeline.state_values import load_value
+from pipeline.simulation.simulate import a_year_until, run_simulation
 from pipeline.topics import partition_of
 
 VACANCIES = 2500

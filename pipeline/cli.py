@@ -90,7 +90,7 @@ def up(
     workers: Annotated[int, typer.Option(min=1, help="FUNNEL workers to run.")] = 1,
 ) -> None:
     """Run everything on this machine, supervised: broker, topics, workers, history."""
-    from pipeline.supervise import run_up
+    from pipeline.supervision.supervise import run_up
 
     raise SystemExit(run_up(_settings(), workers))
 
@@ -98,7 +98,7 @@ def up(
 @app.command()
 def status(as_json: Json = False) -> None:
     """Print one line of state of what `up` runs; exit code 1 unless all of it is healthy."""
-    from pipeline.up_status import format_status, is_healthy, read_status
+    from pipeline.supervision.up_status import format_status, is_healthy, read_status
 
     children = read_status(_settings().state_dir)
     if as_json:
@@ -112,7 +112,7 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def broker() -> None:
     """Run the embedded Kafka broker in the foreground."""
-    from pipeline.broker import run_broker
+    from pipeline.embedded_kafka.broker import run_broker
 
     raise SystemExit(run_broker(_settings()))
 
@@ -217,9 +217,9 @@ def simulate(
 
     from pipeline.intake.progress import TerminalProgress
     from pipeline.intake.waiting import wait_until_applied
-    from pipeline.reconcile import kafka_input_ends
-    from pipeline.simulate import a_year_until, run_simulation
+    from pipeline.reconcile.reconcile import kafka_input_ends
     from pipeline.simulation.plan import parse_disparity
+    from pipeline.simulation.simulate import a_year_until, run_simulation
     from pipeline.topics import admin_client
 
     year = a_year_until(datetime.now(UTC), seed=seed)
@@ -263,10 +263,10 @@ def report_ratios(
     """Compare selection between groups, exactly: ratios both ways, intervals, tests, the ratio within vacancies."""
     from rich.console import Console
 
-    from pipeline import report as reporting
     from pipeline.domain.windows import date_to_day
     from pipeline.reference import code_lists
-    from pipeline.report_text import print_ratios
+    from pipeline.report import ratios as reporting
+    from pipeline.report.text import print_ratios
     from sinks.reader import open_history
 
     def day(moment: datetime | None) -> int | None:
@@ -303,7 +303,7 @@ def reconcile(
 
     Where nothing runs, the pipeline is started for the check and stopped again.
     """
-    from pipeline.running import pipeline_running
+    from pipeline.supervision.running import pipeline_running
 
     settings = _settings()
     with pipeline_running(settings) as is_started:
@@ -316,10 +316,10 @@ def reconcile(
 
 def _compare(settings: Settings, timeout: float) -> Any:
     from pipeline.codec import Codec, LocalResolver
-    from pipeline.epochs import current_epoch
-    from pipeline.reconcile import kafka_input_ends, kafka_output_ends, wait_until_applied
-    from pipeline.reconcile import reconcile as compare
-    from pipeline.state_log import agent_days, retired_before
+    from pipeline.counting.epochs import current_epoch
+    from pipeline.reconcile.reconcile import kafka_input_ends, kafka_output_ends, wait_until_applied
+    from pipeline.reconcile.reconcile import reconcile as compare
+    from pipeline.reconcile.state_log import agent_days, retired_before
     from pipeline.topics import admin_client
     from sinks.reader import open_history
 
@@ -347,7 +347,7 @@ def _compare(settings: Settings, timeout: float) -> Any:
 @app.command()
 def rebuild() -> None:
     """Count everything anew from the archive into a new epoch; workers must be stopped, history must run."""
-    from pipeline.rebuild import rebuild as count_anew
+    from pipeline.counting.rebuild import rebuild as count_anew
     from pipeline.reference import content_hashes
     from sinks.reader import open_history
 

@@ -15,10 +15,10 @@ from pipeline.avro.decoder import UNREADABLE, Decode, RecordClasses, compile_dec
 from pipeline.avro.definition import Record
 from pipeline.avro.encoder import UNWRITABLE, Encode, compile_encoder
 from pipeline.avro.explain import explain
+from pipeline.avro.record_classes import RECORD_CLASSES
+from pipeline.avro.resolver import LocalResolver, SchemaResolver, UnknownRecordNameError
 from pipeline.domain.rejects import RejectReason
 from pipeline.errors import TerminalError
-from pipeline.record_classes import RECORD_CLASSES
-from pipeline.schema_registry import LocalResolver, SchemaResolver, UnknownRecordNameError
 
 __all__ = [
     "Codec",

@@ -14,9 +14,9 @@ from urllib.request import Request, urlopen
 from rich.console import Console
 
 from pipeline.domain.steps import ARRIVALS
-from pipeline.private_files import make_private_folder
-from pipeline.running import pipeline_running
 from pipeline.settings import Settings
+from pipeline.supervision.private_files import make_private_folder
+from pipeline.supervision.running import pipeline_running
 
 _CENTURY_MS = 100 * 366 * 86_400_000
 LIVE_RECORDS_A_SECOND = 20

@@ -1,7 +1,7 @@
 """``parityflow topics apply|check``: every topic, the first epoch, and the genesis record of each state partition."""
 
 from pipeline.codec import Codec, LocalResolver
-from pipeline.epochs import FIRST_EPOCH, NoEpochError, announce_epoch, begin_epoch, current_epoch
+from pipeline.counting.epochs import FIRST_EPOCH, NoEpochError, announce_epoch, begin_epoch, current_epoch
 from pipeline.settings import Settings
 from pipeline.topics import admin_client, apply_topics, changelog_spec, check_topics, topic_specs
 

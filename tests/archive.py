@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.codec import Codec, LocalResolver
 from pipeline.domain.records import Tick
-from pipeline.recount import ArchivedInput
+from pipeline.reconcile.recount import ArchivedInput
 from pipeline.topics import partition_of
 
 PARTITIONS = 4

@@ -17,7 +17,7 @@ from typing import Protocol
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.broker import EmbeddedBroker
+from pipeline.embedded_kafka.broker import EmbeddedBroker
 
 TEST_BOOTSTRAP = "PARITYFLOW_TEST_BOOTSTRAP"
 IMAGE = "apache/kafka:4.1.2"

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.codec import Codec, Decoded, LocalResolver
+from pipeline.counting.folding import OutputMessage, PartitionFolder
+from pipeline.counting.inputs import RawInput
+from pipeline.counting.state_values import load_value
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.records import Transition, TransitionBatch
 from pipeline.domain.state import DAY, PARTITION, PartitionState, split_key
 from pipeline.domain.windows import LocalDays
-from pipeline.folding import OutputMessage, PartitionFolder
-from pipeline.inputs import RawInput
-from pipeline.state_values import load_value
 
 CODEC = Codec(LocalResolver.load())
 DAYS = LocalDays("Europe/London")

@@ -128,14 +128,14 @@ prepare_toolchain() {
     "maven), or set PARITYFLOW_BOOTSTRAP_SERVERS to a Kafka of your own"
 }
 
-# One place knows how the jars are fetched and where they are kept: pipeline/kafka_runtime.py.
+# One place knows how the jars are fetched and where they are kept: pipeline/embedded_kafka/runtime.py.
 fetch_jars() {
   "$venv/bin/python" - <<'PYTHON'
 import sys
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.kafka_runtime import find_java, kafka_jars
+from pipeline.embedded_kafka.runtime import find_java, kafka_jars
 
 try:
     find_java()

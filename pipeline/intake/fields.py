@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
+from pipeline.avro.resolver import LocalResolver
 from pipeline.domain import records
 from pipeline.intake.times import EPOCH, parse_ms
-from pipeline.schema_registry import LocalResolver
 
 Convert = Callable[[Any], Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.simulate import a_year_until, simulate
+from pipeline.simulation.simulate import a_year_until, simulate
 from tests.conftest import StartBroker
 from tests.fault.harness import Lab
 from tests.fault.streams import Wire, wire

@@ -1,7 +1,7 @@
 """A laboratory for faults: a broker, real workers and history as processes, a paced producer, and the oracle.
 
 Nothing here shares code with the agents but the codec and the record types; what is counted again comes from
-``pipeline.recount``, which reads the input log back from the broker.
+``pipeline.reconcile.recount``, which reads the input log back from the broker.
 """
 
 import os
@@ -15,10 +15,10 @@ from pipeline.codec import Decoded
 from pipeline.crashpoints import VARIABLE, CrashPoint
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.kafka_log import read_partition
-from pipeline.recount import ArchivedInput, Cell, Recount, recount
+from pipeline.reconcile.recount import ArchivedInput, Cell, Recount, recount
+from pipeline.reconcile.state_log import agent_days, read_state
 from pipeline.settings import Settings
 from pipeline.setup_topics import apply_all
-from pipeline.state_log import agent_days, read_state
 from pipeline.topics import EVENTS, admin_client, log_bounds
 from tests.broker_provider import Kafka
 from tests.fault.outputs import Outputs, assert_same, read_outputs

@@ -8,7 +8,7 @@ from pipeline.codec import Decoded
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.records import DeadLetter, Transition, TransitionBatch
 from pipeline.kafka_log import read_partition
-from pipeline.recount import Cell
+from pipeline.reconcile.recount import Cell
 from pipeline.topics import DEAD_LETTERS, EVENTS, TRANSITIONS
 from tests.fault.streams import CODEC, PARTITIONS
 

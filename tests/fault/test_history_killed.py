@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from pipeline.crashpoints import KILLED
-from pipeline.recount import Cell
+from pipeline.reconcile.recount import Cell
 from pipeline.topics import TRANSITIONS, log_bounds
 from sinks.database import history_file
 from sinks.reader import open_history

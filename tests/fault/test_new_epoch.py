@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.epochs import announce_epoch, begin_epoch
-from pipeline.recount import Cell
+from pipeline.counting.epochs import announce_epoch, begin_epoch
+from pipeline.reconcile.recount import Cell
 from pipeline.topics import apply_topics, changelog_spec
 from sinks.reader import open_history
 from tests.fault.harness import HISTORY, Lab

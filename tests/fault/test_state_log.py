@@ -10,7 +10,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from pipeline.domain.records import ApplicationEvent
 from pipeline.domain.state import DAY, PARTITION
 from pipeline.kafka_log import read_partition
-from pipeline.state_log import read_state
+from pipeline.reconcile.state_log import read_state
 from pipeline.topics import changelog_of
 from tests.fault.conftest import NewLab
 from tests.fault.faults import append_stale

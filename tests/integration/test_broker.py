@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline.broker import BrokerAlreadyRunsError, BrokerStartError, EmbeddedBroker, PortTakenError
+from pipeline.embedded_kafka.broker import BrokerAlreadyRunsError, BrokerStartError, EmbeddedBroker, PortTakenError
 from pipeline.settings import Settings
 from tests.broker_provider import Kafka
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.broker
 
 FOREGROUND = """
 import sys
-from pipeline.broker import run_broker
+from pipeline.embedded_kafka.broker import run_broker
 from pipeline.settings import Settings
 sys.exit(run_broker(Settings()))
 """

@@ -28,7 +28,7 @@ from pipeline.intake.sources import InputFileError
 from pipeline.intake.times import at
 from pipeline.intake.waiting import PartitionProgress
 from pipeline.settings import Settings
-from pipeline.simulate import SimulationSettings, run_simulation, simulate
+from pipeline.simulation.simulate import SimulationSettings, run_simulation, simulate
 from pipeline.topics import BrokerUnreachableError, TopicsDifferError, partition_of
 from tests.broker_provider import Kafka
 

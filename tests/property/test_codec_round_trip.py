@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.avro.definition import Array, AvroType, Choice, Map, Nullable, Primitive, Record
+from pipeline.avro.record_classes import RECORD_CLASSES, WRITTEN
+from pipeline.avro.resolver import RecordSchema
 from pipeline.codec import HEADER_BYTES, Codec, Decoded, LocalResolver, Rejected
-from pipeline.record_classes import RECORD_CLASSES, WRITTEN
-from pipeline.schema_registry import RecordSchema
 
 RESOLVER = LocalResolver.load()
 CODEC = Codec(RESOLVER)

@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
+from pipeline.counting.inputs import RawInput
 from pipeline.domain.records import DeadLetter, Tick
-from pipeline.inputs import RawInput
-from pipeline.recount import ArchivedInput, recount
+from pipeline.reconcile.recount import ArchivedInput, recount
 from tests.memory_partition import CODEC, MemoryPartition
 from tests.strategies import timelines
 

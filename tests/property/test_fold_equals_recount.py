@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.records import DeadLetter
-from pipeline.recount import ArchivedInput, recount
+from pipeline.reconcile.recount import ArchivedInput, recount
 from tests.memory_partition import CODEC, MemoryPartition, raw_inputs
 from tests.strategies import APPEND_MS, histories
 

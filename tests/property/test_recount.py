@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.codes import CHARACTERISTICS
-from pipeline.recount import Cell, Recount, recount, recount_as_of
+from pipeline.reconcile.recount import Cell, Recount, recount, recount_as_of
 from tests.archive import PARTITIONS, InputLog
 from tests.strategies import APPEND_MS, application_records, histories
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.avro.decoder import RecordClassMismatchError
 from pipeline.avro.definition import read_record
+from pipeline.avro.resolver import RecordSchema, UnknownRecordNameError
 from pipeline.codec import (
     HEADER_BYTES,
     Codec,
@@ -28,7 +29,6 @@ from pipeline.domain.records import (
     VacancyEqualityTable,
 )
 from pipeline.domain.rejects import RejectReason
-from pipeline.schema_registry import RecordSchema, UnknownRecordNameError
 
 CODEC = Codec(LocalResolver.load())
 

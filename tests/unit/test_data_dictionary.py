@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.data_dictionary import data_dictionary
-from pipeline.schema_registry import LocalResolver
+from pipeline.avro.data_dictionary import data_dictionary
+from pipeline.avro.resolver import LocalResolver
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 SCHEMAS = LocalResolver.load().schemas()
@@ -11,7 +11,7 @@ SCHEMAS = LocalResolver.load().schemas()
 
 def test_the_page_is_what_the_schemas_say() -> None:
     assert PAGE.read_text("utf-8") == data_dictionary(SCHEMAS), (
-        "run: python -m pipeline.data_dictionary docs/data-dictionary.md"
+        "run: python -m pipeline.avro.data_dictionary docs/data-dictionary.md"
     )
 
 

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka_runtime import JarsUnavailableError, JavaMissingError, MavenMissingError, find_java, kafka_jars
+from pipeline.embedded_kafka.runtime import (
+    JarsUnavailableError,
+    JavaMissingError,
+    MavenMissingError,
+    find_java,
+    kafka_jars,
+)
 
 DELIVERS = """#!/bin/sh
 for argument; do case "$argument" in -Djars.directory=*) folder="${argument#*=}";; esac; done

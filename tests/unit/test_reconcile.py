@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.records import WHOLE_RECORD, Answer, ApplicationEvent, EqualityAnswers
-from pipeline.reconcile import (
+from pipeline.reconcile.reconcile import (
     AgentDay,
     InputKeepsArrivingError,
     NotAppliedError,
@@ -14,7 +14,7 @@ from pipeline.reconcile import (
     reconcile,
     wait_until_applied,
 )
-from pipeline.recount import ArchivedInput, Cell, recount
+from pipeline.reconcile.recount import ArchivedInput, Cell, recount
 from pipeline.topics import DEAD_LETTERS, EVENTS, partition_of
 from tests.archive import PARTITIONS, InputLog
 

@@ -14,8 +14,8 @@ from pipeline.domain.records import (
     VacancyEvent,
 )
 from pipeline.domain.rejects import RejectReason
-from pipeline.recount import Cell, Recount, recount
-from pipeline.recount_log import ArchiveOrderError
+from pipeline.reconcile.recount import Cell, Recount, recount
+from pipeline.reconcile.recount_log import ArchiveOrderError
 from pipeline.topics import partition_of
 from tests.archive import PARTITIONS, InputLog
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from pipeline.domain.ratios import Table, katz, mantel_haenszel_ratio
 from pipeline.errors import TerminalError
 from pipeline.reference import code_lists
-from pipeline.report import NOTICE, RatiosReport, report_ratios
-from pipeline.report_rows import RatioRow
-from pipeline.report_text import print_ratios
+from pipeline.report.ratios import NOTICE, RatiosReport, report_ratios
+from pipeline.report.rows import RatioRow
+from pipeline.report.text import print_ratios
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 MALE, FEMALE = "nhs_stated_gender:1", "nhs_stated_gender:2"

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.avro.compatibility import incompatibilities
 from pipeline.avro.definition import Array, AvroType, Choice, Map, Nullable, Record
+from pipeline.avro.record_classes import RECORD_CLASSES, WRITTEN
+from pipeline.avro.resolver import RecordSchema
 from pipeline.codec import Codec, Decoded, LocalResolver
-from pipeline.record_classes import RECORD_CLASSES, WRITTEN
-from pipeline.schema_registry import RecordSchema
 from tests.vectors.write_wire_examples import EXAMPLES, example
 
 FOLDER = Path(__file__).parents[2] / "schemas"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.avro.definition import read_record
+from pipeline.avro.resolver import RecordSchema, SchemaFilesError
 from pipeline.codec import LocalResolver
-from pipeline.schema_registry import RecordSchema, SchemaFilesError
 
 TICK = '{"type": "record", "name": "Tick", "fields": [{"name": "minute", "type": "long"}]}'
 ENTRY = '{"name": "Tick", "version": 1, "file": "tick"}'

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from pipeline import simulate as edges
 from pipeline.domain.codes import group_of
 from pipeline.domain.records import ApplicationEvent, Control, EqualityAnswers, VacancyEvent
 from pipeline.intake.ndjson import Canonical, LineReader, write_line
 from pipeline.intake.times import at
 from pipeline.reference import resolve_group
 from pipeline.settings import Settings
-from pipeline.simulate import (
+from pipeline.simulation import simulate as edges
+from pipeline.simulation.plan import SimulationSettingError
+from pipeline.simulation.simulate import (
     DisparityTextError,
     SimulationSettings,
     a_year_until,
@@ -25,7 +26,6 @@ from pipeline.simulate import (
     run_simulation,
     simulate,
 )
-from pipeline.simulation.plan import SimulationSettingError
 from pipeline.simulation.stream import deliveries
 
 START = at(2025, 3, 1)

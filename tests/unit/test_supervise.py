@@ -15,11 +15,11 @@ from typing import Self
 import psutil
 import pytest
 
-from pipeline.child import ChildSpec
 from pipeline.settings import Settings
-from pipeline.supervise import RestartPolicy, Supervisor, UpAlreadyRunsError, UpExit, up_specs
-from pipeline.tether import TetheredProcess
-from pipeline.up_status import ChildState, ChildStatus, format_status, is_healthy, read_status
+from pipeline.supervision.child import ChildSpec
+from pipeline.supervision.supervise import RestartPolicy, Supervisor, UpAlreadyRunsError, UpExit, up_specs
+from pipeline.supervision.tether import TetheredProcess
+from pipeline.supervision.up_status import ChildState, ChildStatus, format_status, is_healthy, read_status
 
 QUICK = RestartPolicy(first_seconds=0.1, longest_seconds=0.4, healthy_seconds=0.5, one_shot_attempts=3)
 
@@ -214,8 +214,8 @@ def test_nothing_outlives_a_killed_supervisor(run: Run) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from pipeline.child import ChildSpec
-from pipeline.supervise import Supervisor
+from pipeline.supervision.child import ChildSpec
+from pipeline.supervision.supervise import Supervisor
 deaf = {IGNORE_SIGTERM!r}
 specs = [ChildSpec(name, (sys.executable, "-c", deaf, name, {str(run.journal)!r})) for name in ("one", "two")]
 Supervisor(specs, Path({str(run.state_dir)!r})).run()
@@ -235,7 +235,7 @@ Supervisor(specs, Path({str(run.state_dir)!r})).run()
 def test_watcher_kills_where_the_kernel_does_not(run: Run) -> None:
     script = f"""
 import sys, time
-from pipeline.tether import TetheredProcess
+from pipeline.supervision.tether import TetheredProcess
 child = TetheredProcess([sys.executable, "-c", {IGNORE_SIGTERM!r}, "one", {str(run.journal)!r}], use_kernel=False)
 print(child.pid, flush=True)
 time.sleep(60)

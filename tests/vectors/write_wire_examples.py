@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.avro.definition import Array, AvroType, Choice, Map, Nullable, Primitive, Record
+from pipeline.avro.record_classes import RECORD_CLASSES
+from pipeline.avro.resolver import LocalResolver
 from pipeline.codec import Codec
-from pipeline.record_classes import RECORD_CLASSES
-from pipeline.schema_registry import LocalResolver
 
 EXAMPLES = Path(__file__).parent / "wire_examples.json"
 

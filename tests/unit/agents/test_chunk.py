@@ -7,8 +7,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from agents.chunk import ChunkCommitter, StateLogMovedError
 from agents.store import PartitionedStore
+from pipeline.counting.folding import OutputMessage
 from pipeline.domain.state import PartitionState
-from pipeline.folding import OutputMessage
 
 STATE = PartitionState(1, "id", 4, 1, 41, 0, 0, 0)
 

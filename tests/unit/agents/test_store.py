@@ -6,8 +6,8 @@ import pytest
 from faust.types.tuples import TP
 
 from agents.store import ChangelogForeignError, PartitionedStore
+from pipeline.counting.epochs import POSITION_HEADER, position_bytes
 from pipeline.domain.state import PARTITION, PartitionState
-from pipeline.epochs import POSITION_HEADER, position_bytes
 
 
 def position(offset, steps=0):

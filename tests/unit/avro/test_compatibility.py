@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.avro.compatibility import incompatibilities
 from pipeline.avro.definition import Array, AvroType, Choice, Field, Map, Nullable, Primitive, Record
+from pipeline.avro.resolver import RecordSchema
 from pipeline.codec import Codec, Decoded, LocalResolver, Rejected
 from pipeline.domain.rejects import RejectReason
-from pipeline.schema_registry import RecordSchema
 from tests.vectors.write_wire_examples import example
 
 

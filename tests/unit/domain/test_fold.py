@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.counting.inputs import RawInput
 from pipeline.domain.records import (
     Answer,
     ApplicationEvent,
@@ -14,7 +15,6 @@ from pipeline.domain.records import (
     VacancyEvent,
 )
 from pipeline.domain.state import APPLICATION, DAY, DEPARTURE
-from pipeline.inputs import RawInput
 from tests.memory_partition import CODEC, MemoryPartition
 
 DAY_MS = 86_400_000

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.avro.resolver import LocalResolver
 from pipeline.domain.records import ApplicationEvent, Check, Control, EqualityAnswers, Offer, VacancyEvent
 from pipeline.intake.ndjson import MAX_UNKNOWN_NAMES, RECORD_NAMES, Canonical, LineReader, Problem, write_line
 from pipeline.intake.times import LAST_MS
-from pipeline.schema_registry import LocalResolver
 
 EVENT: dict[str, Any] = {
     "record": "application_event",

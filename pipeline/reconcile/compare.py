@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from pipeline.domain.windows import day_to_date
-from pipeline.reconcile_held import CellKey, Held, Window
-from pipeline.recount import Cell, Recount
+from pipeline.reconcile.held import CellKey, Held, Window
+from pipeline.reconcile.recount import Cell, Recount
 
 SHOWN_DIFFERENCES: Final = 20
 """Differences put into words; a wrong rule makes thousands of the same."""

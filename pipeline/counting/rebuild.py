@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from confluent_kafka.admin import AdminClient
 
 from pipeline.codec import Codec, LocalResolver
+from pipeline.counting.epochs import POSITION_HEADER, announce_epoch, current_epoch, position_bytes
+from pipeline.counting.folding import PartitionFolder
+from pipeline.counting.inputs import RawInput
 from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
-from pipeline.epochs import POSITION_HEADER, announce_epoch, current_epoch, position_bytes
 from pipeline.errors import TerminalError, TransientError
-from pipeline.folding import PartitionFolder
-from pipeline.inputs import RawInput
 from pipeline.kafka_log import plain_producer
 from pipeline.settings import Settings
 from pipeline.topics import (

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from pipeline.codec import Codec
 from pipeline.domain.codes import CHARACTERISTICS
-from pipeline.recount_log import ArchivedInput, InputRecord, Reading, RejectedInput
-from pipeline.recount_rules import Counted
+from pipeline.reconcile.recount_log import ArchivedInput, InputRecord, Reading, RejectedInput
+from pipeline.reconcile.recount_rules import Counted
 from pipeline.topics import partition_of
 
 __all__ = [

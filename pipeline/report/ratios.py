@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from pipeline.domain.codes import CodeLists, GroupSelector, is_unknown
 from pipeline.domain.windows import day_to_date
 from pipeline.errors import TerminalError
-from pipeline.report_rows import Counts, RatioRow, arrived_people, compare, decided_people
+from pipeline.report.rows import Counts, RatioRow, arrived_people, compare, decided_people
 
 NOTICE: Final = (
     "These figures are exact and not disclosure-controlled: for authorised use on this machine only, not for sharing."

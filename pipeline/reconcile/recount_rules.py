@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pipeline.domain.codes import CHARACTERISTICS, UNKNOWN_NOT_KNOWN, UNKNOWN_WITHDRAWN, group_of
-from pipeline.recount_walk import NEGATIVE, PATHWAY, Ending, Happening, Reached, Walk, order
+from pipeline.reconcile.recount_walk import NEGATIVE, PATHWAY, Ending, Happening, Reached, Walk, order
 
 ONBOARDING_HORIZON_DAYS: Final = 180
 """Who has neither started nor dropped out half a year after accepting is left out of onboarding."""

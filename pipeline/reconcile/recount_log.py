@@ -23,7 +23,7 @@ from pipeline.domain.records import (
 )
 from pipeline.domain.rejects import RejectReason
 from pipeline.errors import TerminalError
-from pipeline.recount_rules import (
+from pipeline.reconcile.recount_rules import (
     Answered,
     Counted,
     Vacancy,
@@ -33,7 +33,7 @@ from pipeline.recount_rules import (
     groups_answered,
     vacancy_at_the_end,
 )
-from pipeline.recount_walk import Happening
+from pipeline.reconcile.recount_walk import Happening
 from pipeline.topics import partition_of
 
 DAY_MS: Final = 86_400_000

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.domain.ratios import Interval
-from pipeline.report import NOTICE, RatiosReport
-from pipeline.report_rows import RatioRow
+from pipeline.report.ratios import NOTICE, RatiosReport
+from pipeline.report.rows import RatioRow
 
 _COLUMNS = (
     "group",

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.broker import embedded_broker_answers
-from pipeline.child import REMIND_SECONDS, Child, ChildSpec
+from pipeline.embedded_kafka.broker import embedded_broker_answers
 from pipeline.errors import TerminalError
-from pipeline.private_files import last_lines
 from pipeline.settings import Settings
-from pipeline.stop_signals import StopSignals
-from pipeline.up_status import ChildState, ChildStatus, describe_exit, status_lock, write_status
+from pipeline.supervision.child import REMIND_SECONDS, Child, ChildSpec
+from pipeline.supervision.private_files import last_lines
+from pipeline.supervision.stop_signals import StopSignals
+from pipeline.supervision.up_status import ChildState, ChildStatus, describe_exit, status_lock, write_status
 
 _LOOK_SECONDS = 0.1  # how often a starting process is asked whether it is ready
 _IDLE_SECONDS = 5.0  # the end of a process and a signal wake the loop, nothing else needs it sooner

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.private_files import open_private_log
-from pipeline.tether import TetheredProcess
-from pipeline.up_status import ChildState, ChildStatus
+from pipeline.supervision.private_files import open_private_log
+from pipeline.supervision.tether import TetheredProcess
+from pipeline.supervision.up_status import ChildState, ChildStatus
 
 _WORKER_GRACE_SECONDS = 60.0  # a worker finishes its chunk, history its transaction
 REMIND_SECONDS = 30.0

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.codec import Codec
+from pipeline.counting.inputs import InputReader, RawInput
+from pipeline.counting.state_values import dump_value, load_value
 from pipeline.deadletters import dead_letter
 from pipeline.domain.fold.ledger import Ledger, Output, Rejection
 from pipeline.domain.fold.partition import FOLD_VERSION, InputRecord, PartitionFold
@@ -27,8 +29,6 @@ from pipeline.domain.state import (
 )
 from pipeline.domain.windows import LocalDays
 from pipeline.errors import TerminalError
-from pipeline.inputs import InputReader, RawInput
-from pipeline.state_values import dump_value, load_value
 from pipeline.topics import DEAD_LETTERS, EVENTS, STAGE_COUNTS, TRANSITIONS
 
 TRANSITIONS_PER_BATCH = 1000

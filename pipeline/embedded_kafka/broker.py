@@ -18,19 +18,19 @@ from typing import NoReturn, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from pipeline.embedded_kafka.loopback import HOST, accepts_connections, free_port, is_free
+from pipeline.embedded_kafka.properties import DATA_FOLDER, port_of, server_properties
+from pipeline.embedded_kafka.runtime import LOG_CONFIGURATION, find_java, kafka_jars
 from pipeline.errors import TerminalError
-from pipeline.kafka_properties import DATA_FOLDER, port_of, server_properties
-from pipeline.kafka_runtime import LOG_CONFIGURATION, find_java, kafka_jars
-from pipeline.loopback import HOST, accepts_connections, free_port, is_free
-from pipeline.private_files import (
+from pipeline.settings import Settings
+from pipeline.supervision.private_files import (
     FolderLock,
     last_lines,
     make_private_folder,
     open_private_log,
     write_json_atomically,
 )
-from pipeline.settings import Settings
-from pipeline.tether import TetheredProcess
+from pipeline.supervision.tether import TetheredProcess
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0

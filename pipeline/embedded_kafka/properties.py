@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.loopback import HOST
+from pipeline.embedded_kafka.loopback import HOST
 
 DATA_FOLDER = "data"  # relative: a path may hold what means something else in a properties file
 LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024  # twice the largest state batch

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from pipeline.codec import Codec
+from pipeline.counting.epochs import POSITION_HEADER
+from pipeline.counting.state_values import load_value
 from pipeline.domain.codes import CHARACTERISTICS
 from pipeline.domain.state import DAY, ORGANISATION, split_key
-from pipeline.epochs import POSITION_HEADER
 from pipeline.kafka_log import read_partition
-from pipeline.reconcile import AgentDay
-from pipeline.state_values import load_value
+from pipeline.reconcile.reconcile import AgentDay
 from pipeline.topics import changelog_of
 
 

@@ -1,6 +1,6 @@
 """The data dictionary as Markdown, written from the schemas so that it cannot go stale.
 
-``python -m pipeline.data_dictionary docs/data-dictionary.md`` writes it; a test compares.
+``python -m pipeline.avro.data_dictionary docs/data-dictionary.md`` writes it; a test compares.
 """
 
 import sys
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.schema_registry import LocalResolver, RecordSchema
+from pipeline.avro.resolver import LocalResolver, RecordSchema
 
 INTRODUCTION = """\
 # Data dictionary
 
 Every record on the wire and in the agents' state. Written from `schemas/avro` by
-`python -m pipeline.data_dictionary docs/data-dictionary.md`; change the schemas, not this page. How schemas may
+`python -m pipeline.avro.data_dictionary docs/data-dictionary.md`; change the schemas, not this page. How schemas may
 change is said in [schemas/README.md](../schemas/README.md); the ids are Confluent schema ids (`schemas/ids.json`).
 """
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.codec import Codec
 from pipeline.domain.records import WHOLE_RECORD
 from pipeline.errors import TransientError
-from pipeline.reconcile_compare import (
+from pipeline.reconcile.compare import (
     CellsAt,
     Comparison,
     compare_agents,
@@ -24,8 +24,8 @@ from pipeline.reconcile_compare import (
     compare_history,
     compare_published,
 )
-from pipeline.reconcile_held import AgentDay, Archive, HistoryReader, read_held
-from pipeline.recount import recount, recount_as_of
+from pipeline.reconcile.held import AgentDay, Archive, HistoryReader, read_held
+from pipeline.reconcile.recount import recount, recount_as_of
 from pipeline.topics import DEAD_LETTERS, EVENTS, STAGE_COUNTS, TRANSITIONS, log_bounds, partition_of
 
 __all__ = [

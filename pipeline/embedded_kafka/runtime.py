@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from pipeline.errors import TerminalError
-from pipeline.private_files import make_private_folder
+from pipeline.supervision.private_files import make_private_folder
 
 OLDEST_JAVA = 17  # Kafka 4's server classes are compiled for it
 KAFKA_FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "kafka"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.private_files import FolderLock, write_json_atomically
+from pipeline.supervision.private_files import FolderLock, write_json_atomically
 
 STATUS_FILE = "up.json"
 LOCK_FILE = "up.lock"

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.codec import Codec, Decoded
 from pipeline.domain.records import Tick
-from pipeline.recount import Cell, InputRecord
+from pipeline.reconcile.recount import Cell, InputRecord
 from pipeline.topics import EVENTS
 
 _ALL_DEAD_LETTERS: Final = 2**31 - 1

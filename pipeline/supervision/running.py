@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.broker import embedded_broker_answers
+from pipeline.embedded_kafka.broker import embedded_broker_answers
 from pipeline.errors import TransientError
 from pipeline.settings import Settings
-from pipeline.up_status import is_healthy, read_status
+from pipeline.supervision.up_status import is_healthy, read_status
 
 START_SECONDS = 120.0
 STOP_SECONDS = 90.0

@@ -1,0 +1,1 @@
+"""A real single-node Kafka on this machine, from jars that Maven resolves."""

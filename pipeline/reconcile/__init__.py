@@ -1,0 +1,1 @@
+"""Counting again with code that shares nothing with the agents, and comparing."""

@@ -1,0 +1,1 @@
+"""Exact figures for authorised use on the machine that owns the data."""
