@@ -55,4 +55,4 @@ def _processor() -> str:
 
 def _kafka() -> str:
     pom = (ROOT / "deploy" / "kafka" / "pom.xml").read_text()
-    return pom.partition("<artifactId>kafka_2.13</artifactId>")[2].partition("<version>")[2].partition("</version>")[0]
+    return pom.partition("<kafka.version>")[2].partition("</kafka.version>")[0]
