@@ -11,7 +11,7 @@ from pipeline.errors import TerminalError
 from pipeline.supervision.private_files import make_private_folder
 
 OLDEST_JAVA = 17  # Kafka 4's server classes are compiled for it
-KAFKA_FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "kafka"
+KAFKA_FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kafka"
 LOG_CONFIGURATION = KAFKA_FOLDER / "log4j2.xml"
 
 _OR_A_CLUSTER = "or set PARITYFLOW_BOOTSTRAP_SERVERS to a Kafka that runs already, e.g. kafka1:9092"
