@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from pipeline.folding import PartitionFolder
-from pipeline.inputs import RawInput
-
 from agents.transport import INPUT_CHUNK
 from benchmarks.fastavro_codec import FastavroCodec
 from benchmarks.rig import PARTITIONS, BenchmarkFailedError
 from benchmarks.year import as_raw_inputs, recounted, simulated_year, state_cells
 from pipeline.codec import Codec, LocalResolver
+from pipeline.counting.folding import PartitionFolder
+from pipeline.counting.inputs import RawInput
 from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
