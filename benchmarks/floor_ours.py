@@ -118,7 +118,7 @@ METER = Meter(int(sys.argv[1]), int(sys.argv[2]))
 def main() -> None:
     """Run the worker until all events are counted and their counts are in the changelog."""
     worker = create_worker(Settings(), {}, CountingFolder)  # type: ignore[arg-type]  # it stands in
-    collect_garbage_seldom()
+    collect_garbage_seldom(worker.app)
     sys.argv[1:] = []
     faust.Worker(worker.app, loglevel="warning").execute_from_commandline()
 

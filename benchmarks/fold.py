@@ -24,8 +24,6 @@ from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
 
 RUNS = 2
-COLLECT_AFTER_OBJECTS = 50_000
-"""As the worker has it (``agents/app.py``)."""
 
 
 def run(vacancies: int) -> dict[str, Any]:
@@ -45,15 +43,14 @@ def run(vacancies: int) -> dict[str, Any]:
         raise BenchmarkFailedError("the counts in the folded state are not the recount's, or differ between codecs")
     gc.collect()
     gc.freeze()
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *usual[1:])
+    gc.disable()  # as in the worker, which collects once a minute
     runs: dict[str, list[float]] = {"own_codec": [], "fastavro": []}
     for _ in range(RUNS):
         for name, codec in (("own_codec", own), ("fastavro", fast)):
             runs[name].append(_cpu(lambda codec=codec: _fold(logs, codec)) / records * 1e6)
     decode = {name: _decode_cost(codec, logs) for name, codec in (("own_codec", own), ("fastavro", fast))}
     profile = _profile(logs, own)
-    gc.set_threshold(*usual)
+    gc.enable()
     gc.unfreeze()
     medians = {name: median(values) for name, values in runs.items()}
     return {
