@@ -129,7 +129,7 @@ def run_worker(settings: Settings, known_content: Mapping[str, str]) -> int:
 def collect_garbage_seldom(app: faust.App) -> None:
     """Let Python look for cycles once a minute instead of after so many objects.
 
-    The fold makes none, and looking through what it makes took a fifth of its time (still a tenth when done every 50,000
+    The fold makes none, and looking through what it makes took a fifth of its time (a tenth when done every 50,000
     objects); aiokafka and asyncio make some, whenever a call fails.
     """
     gc.freeze()
