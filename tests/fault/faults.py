@@ -14,6 +14,10 @@ from tests.fault.processes import Child, wait_until
 from tests.fault.streams import PacedProducer, StateWatch
 
 
+class WorkerEndedError(AssertionError):
+    """The worker that was to be met at work has ended by itself."""
+
+
 @dataclass(slots=True)
 class Freezer:
     """Stops the time of a worker in the middle of work, for others to kill it or take its place.
@@ -33,6 +37,8 @@ class Freezer:
         begun = time.monotonic()
         while True:
             time.sleep(self.random.random() * 0.1)
+            if worker.exit_code is not None:
+                raise WorkerEndedError(worker.tail())
             partitions = worker.partitions()
             ends = {number: self.producer.ends[number] for number in partitions}
             worker.send(signal.SIGSTOP)

@@ -3,11 +3,12 @@
 import random
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.fault.faults import Freezer
+from tests.fault.faults import Freezer, WorkerEndedError
 from tests.fault.harness import WORKER, Lab
 from tests.fault.processes import Child, wait_until
 from tests.fault.streams import PacedProducer, StateWatch, Wire
@@ -39,6 +40,7 @@ class Crew:
 
     def leave(self) -> None:
         """Tell the youngest worker to end; another one takes its place."""
+        self.supervise()
         self._wait_for_work()
         assert self.workers.pop().stop() == 0
         self._go_on()
@@ -46,22 +48,30 @@ class Crew:
 
     def kill(self) -> None:
         """Kill the youngest worker in the middle of work; another one takes its place."""
-        worker = self.workers.pop()
-        self.freezer.freeze(worker, PATIENCE_SECONDS)
+        worker = self._freeze(-1)
+        self.workers.remove(worker)
         worker.kill()
         self.join()
 
     def pause(self) -> None:
         """Stop the oldest worker's time until others have its partitions, then let it go on as if nothing had been."""
-        worker = self.workers[0]
-        self.freezer.freeze(worker, PATIENCE_SECONDS)
+        worker = self._freeze(0)
         time.sleep(PAUSE_SECONDS)
         self._go_on()
         worker.send(signal.SIGCONT)
         time.sleep(2)
         self._go_on()
 
-    def _supervise(self) -> None:
+    def _freeze(self, position: int) -> Child:
+        """Stop a worker in the middle of work; one that another one's batch has ended meanwhile is replaced first."""
+        while True:
+            self.supervise()
+            worker = self.workers[position]
+            with suppress(WorkerEndedError):
+                self.freezer.freeze(worker, PATIENCE_SECONDS)
+                return worker
+
+    def supervise(self) -> None:
         """Replace workers that found another one's batch in the state log, as ``parityflow up`` does."""
         for worker in [worker for worker in self.workers if worker.exit_code is not None]:
             assert "StateLogMovedError" in worker.text(), worker.tail()
@@ -72,7 +82,7 @@ class Crew:
         """Wait until new records of every partition are counted."""
         before, deadline = dict(self.watch.applied), time.monotonic() + 60
         while any(self.watch.applied[number] <= offset for number, offset in before.items()):
-            self._supervise()
+            self.supervise()
             assert time.monotonic() < deadline, "\n".join(worker.tail(1_000) for worker in self.workers)
             time.sleep(0.1)
 
@@ -80,7 +90,7 @@ class Crew:
         wait_until(lambda: sum(self.producer.ends.values()) > self.watch.total(), 10, "input waits")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("size", [2, 3])
 def test_workers_that_join_leave_pause_and_die_count_exactly(lab: Lab, records: list[Wire], size: int) -> None:
     watch = lab.watch()
@@ -93,6 +103,7 @@ def test_workers_that_join_leave_pause_and_die_count_exactly(lab: Lab, records: 
     crew.kill()
     crew.pause()
     lab.wait_applied(watch, producer.halt())
+    crew.supervise()
     for worker in crew.workers:
         assert worker.stop() == 0, worker.tail()
     assert crew.freezer.between_outputs_and_state > 0
