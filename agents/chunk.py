@@ -21,7 +21,7 @@ from pipeline.errors import TerminalError
 from pipeline.topics import MAX_BATCH_BYTES
 
 _REQUEST_TIMEOUT_MS = 60_000
-_UNREACHABLE_SIZE = 16 * 1024 * 1024
+_REQUEST_BYTES = 16 * 1024 * 1024
 """The batch has its own limit; the request around it may be larger."""
 
 
@@ -63,7 +63,7 @@ class ChunkCommitter:
                 enable_idempotence=True,
                 linger_ms=0,
                 max_batch_size=MAX_BATCH_BYTES,
-                max_request_size=_UNREACHABLE_SIZE,
+                max_request_size=_REQUEST_BYTES,
                 request_timeout_ms=_REQUEST_TIMEOUT_MS,
             )
             await producer.start()

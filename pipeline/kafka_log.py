@@ -1,7 +1,7 @@
-"""Reading a partition of a topic from its beginning to where it ends now, without a consumer group."""
+"""Reading a partition of a topic to where it ends now, and writing records whose arrival must be certain."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -12,6 +12,8 @@ _BATCH = 5000
 _BATCH_SECONDS = 0.1
 """``consume`` waits this long for a full batch, also at the end of the log."""
 _RETRY_SECONDS = 0.1
+_FULL_SECONDS = 1.0
+_FLUSH_SECONDS = 120.0
 _LEADER_SECONDS = 30.0
 """How long the partitions of a new topic may take to get a leader."""
 _TOPIC_SECONDS = 5.0
@@ -103,3 +105,51 @@ def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
 def plain_producer(bootstrap: str) -> Producer:
     """Return an idempotent producer for a few records."""
     return Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "log_level": 0})
+
+
+class LogWriteError(TransientError):
+    """Records that were to be written are not all in the log."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the broker has not taken every record ({problem}); nothing was announced, try again")
+
+
+class LogWriter:
+    """Writes records whose arrival must be certain before the next thing is done."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = plain_producer(bootstrap)
+        self._failure: str | None = None
+
+    def write(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Hand one record over, waiting while too many are on their way."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered, headers=list(headers))
+            except BufferError:
+                self._producer.poll(_FULL_SECONDS)
+            else:
+                self._producer.poll(0)
+                return
+
+    def finish(self) -> None:
+        """Return when the broker has every record.
+
+        Raises:
+            LogWriteError: it has not, or refused one.
+        """
+        left = self._producer.flush(_FLUSH_SECONDS)
+        if self._failure is not None or left:
+            raise LogWriteError(self._failure or f"{left} unacknowledged after {_FLUSH_SECONDS:.0f} s")
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failure = error.str()

@@ -11,7 +11,7 @@ from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.records import Epoch
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.errors import TerminalError
-from pipeline.kafka_log import plain_producer, read_partition
+from pipeline.kafka_log import LogWriter, read_partition
 from pipeline.topics import EPOCH_KEY, EPOCHS, EVENTS, changelog_of, log_bounds, topic_id
 
 FIRST_EPOCH = 1
@@ -19,7 +19,6 @@ POSITION_HEADER = "c"
 """Header of every changelog record: how far the input was applied with it, as bytes that sort."""
 GENESIS_POSITION = bytes(12)
 _POSITION = struct.Struct(">QI")
-_TIMEOUT_SECONDS = 30.0
 
 
 class NoEpochError(TerminalError):
@@ -69,31 +68,33 @@ def announce_epoch(bootstrap: str, codec: Codec, epoch: int, positions: Mapping[
         codec: encodes the record.
         epoch: its number.
         positions: input offset per partition that its outputs cover already; readers swap when they hold all of that.
+
+    Raises:
+        LogWriteError: the broker has not taken it.
     """
     record = Epoch(epoch, {str(partition): offset for partition, offset in positions.items()})
-    producer = plain_producer(bootstrap)
-    producer.produce(EPOCHS, key=EPOCH_KEY, value=codec.encode(record), partition=0)
-    producer.flush(_TIMEOUT_SECONDS)
+    writer = LogWriter(bootstrap)
+    writer.write(EPOCHS, 0, EPOCH_KEY, codec.encode(record))
+    writer.finish()
 
 
 def begin_epoch(admin: AdminClient, bootstrap: str, codec: Codec, epoch: int, partitions: int) -> None:
-    """Write the genesis record into each changelog partition that is still empty."""
+    """Write the genesis record into each changelog partition that is still empty.
+
+    Raises:
+        LogWriteError: the broker has not taken all of them.
+    """
     input_id = topic_id(admin, EVENTS)
     starts = log_bounds(admin, EVENTS, partitions)
     ends = log_bounds(admin, changelog_of(epoch), partitions)
-    producer = plain_producer(bootstrap)
+    writer = LogWriter(bootstrap)
     for partition in range(partitions):
         if ends[partition][1] > 0:
             continue
         state = PartitionState(epoch, input_id, partitions, FOLD_VERSION, starts[partition][0] - 1, 0, 0, 0)
-        producer.produce(
-            changelog_of(epoch),
-            key=PARTITION,
-            value=codec.encode(state),
-            partition=partition,
-            headers=[(POSITION_HEADER, GENESIS_POSITION)],
-        )
-    producer.flush(_TIMEOUT_SECONDS)
+        headers = [(POSITION_HEADER, GENESIS_POSITION)]
+        writer.write(changelog_of(epoch), partition, PARTITION, codec.encode(state), headers)
+    writer.finish()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pipeline.domain.fold.partition import FOLD_VERSION
 from pipeline.domain.state import PARTITION, PartitionState
 from pipeline.domain.windows import LocalDays
 from pipeline.errors import TerminalError, TransientError
-from pipeline.kafka_log import plain_producer
+from pipeline.kafka_log import LogWriter
 from pipeline.settings import Settings
 from pipeline.topics import (
     EVENTS,
@@ -32,7 +32,6 @@ from pipeline.topics import (
 
 RECORDS_PER_CHUNK = 5_000
 """The state stays in memory until a partition ends, so a chunk only bounds the outputs that wait to be sent."""
-_FLUSH_SECONDS = 120.0
 _ANSWER_SECONDS = 30.0
 
 
@@ -74,6 +73,7 @@ def rebuild(archive: Archive, settings: Settings, known_content: Mapping[str, st
     Raises:
         WorkersRunningError: a worker is a member of the group.
         ArchiveGapError: archive and log together do not hold every record.
+        LogWriteError: the broker has not taken all of the new epoch; nothing was announced.
     """
     bootstrap, partitions = settings.bootstrap(), settings.partitions
     admin, codec = admin_client(bootstrap), Codec(LocalResolver.load())
@@ -100,7 +100,7 @@ class _EpochWriter:
     def __init__(
         self, bootstrap: str, epoch: int, input_id: str, partitions: int, codec: Codec, days: LocalDays
     ) -> None:
-        self._producer = plain_producer(bootstrap)
+        self._log = LogWriter(bootstrap)
         self._epoch = epoch
         self._input_id = input_id
         self._partitions = partitions
@@ -128,8 +128,8 @@ class _EpochWriter:
         self._fold(folder, pending, stored)
         headers = [(POSITION_HEADER, position_bytes(folder.state))]
         for key, value in stored.items():
-            self._send(changelog_of(self._epoch), partition, key, value, headers)
-        self._producer.flush(_FLUSH_SECONDS)
+            self._log.write(changelog_of(self._epoch), partition, key, value, headers)
+        self._log.finish()
         return folder.state, count
 
     def _begin(
@@ -144,7 +144,7 @@ class _EpochWriter:
             folded = folder.extend(records)
             chunk = folder.finish()
             for output in chunk.outputs:
-                self._send(output.topic, folder.partition, output.key, output.value, list(output.headers))
+                self._log.write(output.topic, folder.partition, output.key, output.value, output.headers)
             for key, value in chunk.changes:
                 if value is None:
                     stored.pop(key, None)
@@ -152,18 +152,6 @@ class _EpochWriter:
                     stored[key] = value
             folder.accept(chunk)
             records = records[folded:]
-
-    def _send(
-        self, topic: str, partition: int, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, headers=headers)
-            except BufferError:
-                self._producer.poll(1.0)
-            else:
-                self._producer.poll(0)
-                return
 
 
 def _by_partition(inputs: Iterator[Any], partitions: int) -> Iterator[tuple[int, Iterator[RawInput]]]:
